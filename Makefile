@@ -1,0 +1,69 @@
+# Each target sets up what it lacks; the only thing they need beforehand is Python 3.11 or later.
+# Written for GNU make 3.81 (macOS) and later.
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Looked for in this order; override with: make PYTHON=/path/to/python3
+PYTHON ?= python3 python3.11 python3.12 python3.13 python3.14 python
+
+.PHONY: help demo test test-all bench format clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      three backends and the load balancer on this machine (DEMO_ARGS='--help')"
+	@echo "make test      format, lint, types, layers, unit and integration tests; under 3 minutes"
+	@echo "make test-all  all tests, the slow ones too, on every event loop and with every parser"
+	@echo "make bench     CPU per request beside HAProxy and nginx (BENCH_ARGS='--quick')"
+	@echo "make format    format the code and mend what the linter can mend"
+	@echo "make clean     remove the virtual environment, caches and build products"
+
+demo: $(READY)
+	@$(BIN)/python -m lb demo $(DEMO_ARGS)
+
+test: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not slow"
+
+test-all: $(READY)
+	$(BIN)/pytest -q --all-loops
+
+bench: $(READY)
+	@$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find lb backend bench tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An existing environment is kept and brought up to date when the metadata changes.
+$(READY): setup.cfg pyproject.toml
+	@set -e; \
+	if [ ! -x $(BIN)/python ]; then \
+	    found=; unusable=; \
+	    for python in $(PYTHON); do \
+	        "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	        if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found="$$python"; break; fi; \
+	        unusable="$$python"; \
+	    done; \
+	    if [ -z "$$found" ] && [ -n "$$unusable" ]; then \
+	        echo "podlb: $$unusable has no venv module; install it (Debian, Ubuntu: apt install python3-venv)" >&2; \
+	        exit 1; \
+	    elif [ -z "$$found" ]; then \
+	        echo "podlb: Python 3.11 or later not found (looked for: $(PYTHON));" \
+	            "install it, or name it: make PYTHON=/path/to/python3" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "making .venv with $$("$$found" --version)"; \
+	    rm -rf .venv; \
+	    "$$found" -m venv .venv; \
+	fi; \
+	echo "installing podlb and its tools into .venv"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'; \
+	touch $@
