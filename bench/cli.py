@@ -1,0 +1,185 @@
+"""The command line of the benchmark: what to measure, the table, the gate."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import gate, measure, report
+from bench.load import SCENARIOS, Scenario, require_wrk
+from bench.peers import PEERS, REFERENCE, Peer
+from bench.proc import ROOT, BenchError, Cores, choose_cores
+from lb import __version__
+
+
+def _names(known: Sequence[str], what: str) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"no {what} {name!r}; there are: {', '.join(known)}")
+        return [name for name in known if name in names]
+
+    return parse
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench/run.py",
+        description="Measure podlb beside HAProxy and nginx on this machine: CPU per request, speed, latency, memory.",
+    )
+    peers, scenarios = list(PEERS), list(SCENARIOS)
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds: a first look, not to be quoted")
+    parser.add_argument("--rounds", type=_positive, help="how often everything is measured (11)")
+    parser.add_argument("--seconds", type=_positive, help="length of one measurement (3)")
+    parser.add_argument("--peers", type=_names(peers, "contender"), default=peers, help=", ".join(peers))
+    parser.add_argument("--scenarios", type=_names(scenarios, "scenario"), default=scenarios, help=", ".join(scenarios))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and the summary there")
+    parser.add_argument(
+        "--gate", action="store_true", help=f"fail when {gate.GATED_PEER} lost 30 %% against {gate.BASELINE.name}"
+    )
+    parser.add_argument(
+        "--write-baseline", action="store_true", help=f"make this run the committed one ({gate.BASELINE.name})"
+    )
+    arguments = parser.parse_args(argv)
+    arguments.rounds = arguments.rounds or (3 if arguments.quick else 11)
+    arguments.seconds = arguments.seconds or (2 if arguments.quick else 3)
+    if (arguments.gate or arguments.write_baseline) and not (
+        {REFERENCE, gate.GATED_PEER} <= set(arguments.peers) and set(gate.GATED_SCENARIOS) <= set(arguments.scenarios)
+    ):
+        parser.error(
+            f"--gate and --write-baseline need the contenders {REFERENCE} and {gate.GATED_PEER} "
+            f"and the scenarios {', '.join(gate.GATED_SCENARIOS)}"
+        )
+    return arguments
+
+
+def _installed(names: Sequence[str]) -> list[Peer]:
+    """The contenders that are there; the others are named with the command that installs them."""
+    peers = []
+    for name in names:
+        peer = PEERS[name]
+        if peer.is_installed():
+            peers.append(peer)
+        else:
+            print(f"{name} is missing and left out; to install it: {peer.install}")
+    if not peers:
+        raise BenchError("none of the contenders asked for is installed")
+    return peers
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _about(peers: Sequence[Peer], plan: measure.Plan, cores: Cores) -> dict[str, Any]:
+    versions = {peer.name: peer.version() for peer in peers if peer.program != sys.executable}
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "machine": f"{_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "podlb": __version__,
+        "python": platform.python_version(),
+        "versions": versions,
+        "pinning": str(cores),
+        "backend": "nginx" if measure.has_nginx_backend() else measure.FALLBACK_BACKEND,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+    }
+
+
+def _print_about(about: dict[str, Any]) -> None:
+    print(f"machine   {about['machine']}")
+    print(f"programs  podlb {about['podlb']} on Python {about['python']}")
+    for version in about["versions"].values():
+        print(f"          {version}")
+    print(f"cores     {about['pinning']}")
+    print(f"backend   {about['backend']}")
+    print(f"measured  {about['rounds']} rounds of {about['seconds']} s, all contenders in alternation\n")
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _pass_gate(rows: Sequence[report.Row], plan: measure.Plan, cores: Cores) -> bool:
+    """Hold this run to the committed one; what is too slow is measured once more and the better run counts."""
+    baseline = gate.read_baseline(gate.BASELINE)
+    ratios = gate.gated_ratios(rows)
+    slow = gate.too_slow(ratios, baseline)
+    if slow:
+        print(f"{gate.verdict(ratios, baseline)}\nmeasuring once more: {', '.join(slow)}")
+        again = measure.Plan([SCENARIOS[name] for name in slow], plan.rounds, plan.seconds)
+        peers = [PEERS[REFERENCE], PEERS[gate.GATED_PEER]]
+        second = report.summarise(measure.run(peers, again, cores, _progress))
+        print(report.table(again.scenarios, second), end="\n\n")
+        if report.failures(second):
+            return False
+        ratios = gate.better_of(ratios, gate.gated_ratios(second, slow))
+    print(gate.verdict(ratios, baseline))
+    return not gate.too_slow(ratios, baseline)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    require_wrk()
+    if arguments.gate:
+        gate.read_baseline(gate.BASELINE)
+    if (arguments.gate or arguments.write_baseline) and not measure.has_nginx_backend():
+        raise BenchError(f"--gate and --write-baseline need nginx as the backend: {PEERS['nginx'].install}")
+    peers = _installed(arguments.peers)
+    scenarios: list[Scenario] = [SCENARIOS[name] for name in arguments.scenarios]
+    plan = measure.Plan(scenarios, arguments.rounds, arguments.seconds)
+    cores = choose_cores()
+    about = _about(peers, plan, cores)
+    _print_about(about)
+
+    samples = measure.run(peers, plan, cores, _progress)
+    rows = report.summarise(samples)
+    print(report.table(scenarios, rows))
+    if arguments.json:
+        summary = [dataclasses.asdict(row) for row in rows]
+        result = {**about, "summary": summary, "samples": [sample._asdict() for sample in samples]}
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    if report.failures(rows):
+        return 1
+    if arguments.write_baseline:
+        gate.write_baseline(gate.BASELINE, rows, about)
+        print(f"\nwritten: {gate.BASELINE.relative_to(ROOT)}")
+    if arguments.gate:
+        print()
+        return 0 if _pass_gate(rows, plan, cores) else 1
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    arguments = _parse(argv)
+    # Debian keeps nginx and haproxy where the PATH of most users does not look.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return _run(arguments)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,147 @@
+"""One run: backend and contenders side by side, measured in turn, again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.load import Scenario, run_wrk
+from bench.peers import Peer, Setting
+from bench.peers.nginx import backend_argv
+from bench.proc import HOST, Cores, Process, free_ports
+
+WARM_UP_SECONDS = 1
+FALLBACK_BACKEND = "a small asyncio server, since nginx is missing: figures are NOT comparable with others"
+
+
+class Sample(NamedTuple):
+    """One contender under one load for a few seconds."""
+
+    scenario: str
+    peer: str
+    turn: int
+    requests: int
+    seconds: float
+    cpu_seconds: float
+    """User and system time of the contender's processes during the load."""
+    p50_ms: float
+    p99_ms: float
+    rss_bytes: int
+    non_2xx: int
+    socket_errors: int
+
+    @property
+    def cpu_us(self) -> float | None:
+        """CPU microseconds per request; None when no request was answered."""
+        return self.cpu_seconds / self.requests * 1e6 if self.requests else None
+
+    @property
+    def failed(self) -> int:
+        """Requests that failed; a measurement without a single answer counts as one."""
+        return self.non_2xx + self.socket_errors or int(not self.requests)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: every scenario, `rounds` times, `seconds` (whole) for each contender."""
+
+    scenarios: Sequence[Scenario]
+    rounds: int
+    seconds: int
+
+
+class Contender(NamedTuple):
+    """A contender that runs and answers."""
+
+    peer: Peer
+    process: Process
+    port: int
+
+
+def has_nginx_backend() -> bool:
+    return shutil.which("nginx") is not None
+
+
+def _backend_argv(setting: Setting) -> list[str]:
+    if has_nginx_backend():
+        return backend_argv(setting)
+    return [sys.executable, str(Path(__file__).with_name("fallback_backend.py")), str(setting.port)]
+
+
+def _own_directory(parent: Path, name: str) -> Path:
+    directory = parent / name
+    directory.mkdir()
+    return directory
+
+
+@contextlib.contextmanager
+def running(peers: Sequence[Peer], cores: Cores) -> Iterator[list[Contender]]:
+    """The backend and all contenders, each answering, until the end of the block. BenchError if one can't start."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podlb-bench-")))
+        directory.chmod(0o755)  # nginx gives its worker to another user when root starts it
+        backend_port, *ports = free_ports(1 + 2 * len(peers))
+
+        def start(name: str, argv: Callable[[Setting], list[str]], setting: Setting, core: int | None) -> Process:
+            process = Process(name, argv(setting), core, setting.directory / "output.log")
+            stack.enter_context(process).wait_until_answers(setting.port)
+            return process
+
+        backend_setting = Setting(backend_port, 0, (), _own_directory(directory, "backend"))
+        start("the backend", _backend_argv, backend_setting, cores.load)
+        contenders = []
+        for index, peer in enumerate(peers):
+            setting = Setting(
+                port=ports[2 * index],
+                admin_port=ports[2 * index + 1],
+                backends=(f"{HOST}:{backend_port}",),
+                directory=_own_directory(directory, peer.name),
+            )
+            process = start(peer.name, peer.argv, setting, cores.balancer)
+            contenders.append(Contender(peer, process, setting.port))
+        yield contenders
+
+
+def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, cores: Cores) -> Sample:
+    before = contender.process.usage()
+    result = run_wrk(scenario, contender.port, seconds, cores.load)
+    after = contender.process.usage()
+    return Sample(
+        scenario=scenario.name,
+        peer=contender.peer.name,
+        turn=turn,
+        requests=result.requests,
+        seconds=result.seconds,
+        cpu_seconds=after.cpu_seconds - before.cpu_seconds,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        rss_bytes=after.rss_bytes,
+        non_2xx=result.non_2xx,
+        socket_errors=result.socket_errors,
+    )
+
+
+def run(peers: Sequence[Peer], plan: Plan, cores: Cores, progress: Callable[[str], None]) -> list[Sample]:
+    """Measure everything in the plan; the first one in a round is another contender each time."""
+    samples: list[Sample] = []
+    with running(peers, cores) as contenders:
+        for scenario in plan.scenarios:
+            progress(f"{scenario.name}: warming up")
+            for contender in contenders:
+                run_wrk(scenario, contender.port, WARM_UP_SECONDS, cores.load)
+            for turn in range(plan.rounds):
+                first = turn % len(contenders)
+                figures = []
+                for contender in contenders[first:] + contenders[:first]:
+                    sample = _measure(contender, scenario, turn, plan.seconds, cores)
+                    samples.append(sample)
+                    cpu = "no answer" if sample.cpu_us is None else f"{sample.cpu_us:.1f}"
+                    figures.append(f"{sample.peer} {cpu}")
+                progress(f"{scenario.name}: round {turn + 1} of {plan.rounds}, CPU µs/req: {', '.join(figures)}")
+    return samples

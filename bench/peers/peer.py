@@ -1,0 +1,51 @@
+"""What a contender is: how it is started in front of given backends, and how it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a contender is to listen, what it balances, and a directory of its own for its files."""
+
+    port: int
+    admin_port: int
+    backends: Sequence[str]
+    directory: Path
+
+    def write(self, name: str, text: str) -> str:
+        """Put a file into the directory; returns its path."""
+        path = self.directory / name
+        path.write_text(text)
+        return str(path)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A contender.
+
+    Fair means for each: one worker, keep-alive on both sides, round robin, X-Forwarded-For, no access log.
+    """
+
+    name: str
+    argv: Callable[[Setting], list[str]]
+    """Writes the configuration it needs and returns the command; it must stay in the foreground."""
+    program: str
+    version_flag: str
+    install: str
+    """The command that installs the program."""
+
+    def is_installed(self) -> bool:
+        return shutil.which(self.program) is not None
+
+    def version(self) -> str:
+        """The first line of what the program says of its version."""
+        done = subprocess.run(
+            [self.program, self.version_flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        return next(iter(done.stdout.splitlines()), "unknown").strip()

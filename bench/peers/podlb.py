@@ -1,0 +1,30 @@
+"""podlb as a user starts it, with the loop and the parser as the only difference between the rows."""
+
+from __future__ import annotations
+
+import sys
+
+from bench.peers.peer import Peer, Setting
+from bench.proc import HOST
+
+
+def podlb(name: str, loop: str, parser: str) -> Peer:
+    """A podlb row of the table, run by the interpreter that runs the benchmark."""
+
+    def argv(setting: Setting) -> list[str]:
+        return [
+            *(sys.executable, "-m", "lb", "run"),
+            *("--host", HOST, "--port", str(setting.port)),
+            *("--backends", ",".join(setting.backends)),
+            *("--loop", loop, "--parser", parser),
+            *("--admin-port", str(setting.admin_port)),
+        ]
+
+    return Peer(name=name, argv=argv, program=sys.executable, version_flag="--version", install="make test")
+
+
+PODLB = (
+    podlb("podlb-uvloop", loop="uvloop", parser="auto"),
+    podlb("podlb-asyncio", loop="asyncio", parser="auto"),
+    podlb("podlb-h11", loop="uvloop", parser="h11"),
+)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bench.load import SCENARIOS
+from bench.measure import Sample
+from bench.report import WIDTH, failures, summarise, table
+
+GOOD = Sample(
+    scenario="small",
+    peer="haproxy",
+    turn=0,
+    requests=100_000,
+    seconds=2.0,
+    cpu_seconds=1.6,
+    p50_ms=0.6,
+    p99_ms=1.2,
+    rss_bytes=15 * 2**20,
+    non_2xx=0,
+    socket_errors=0,
+)
+
+
+def three_rounds(peer: str, cpu_seconds: tuple[float, float, float]) -> list[Sample]:
+    return [GOOD._replace(peer=peer, turn=turn, cpu_seconds=cpu) for turn, cpu in enumerate(cpu_seconds)]
+
+
+def test_a_row_has_medians_and_ratios_by_pair() -> None:
+    samples = three_rounds("haproxy", (1.0, 2.0, 4.0)) + three_rounds("podlb-uvloop", (1.5, 3.0, 5.6))
+    haproxy, podlb = summarise(samples)
+    assert haproxy.cpu_us is not None
+    assert haproxy.cpu_us.median == pytest.approx(20)
+    assert haproxy.ratio is not None
+    assert dataclasses.astuple(haproxy.ratio) == (1.0, 1.0, 1.0)
+    assert podlb.ratio is not None
+    assert podlb.ratio.median == pytest.approx(1.5)
+    assert podlb.ratio.low == pytest.approx(1.4)
+    assert podlb.requests_per_second == 50_000
+    assert podlb.requests == 300_000
+
+
+def test_without_the_reference_there_is_no_ratio() -> None:
+    (row,) = summarise(three_rounds("nginx", (1.0, 2.0, 4.0)))
+    assert row.ratio is None
+    assert row.cpu_us is not None
+
+
+def test_scenarios_are_not_mixed() -> None:
+    rows = summarise([GOOD, GOOD._replace(scenario="browser", cpu_seconds=3.2)])
+    assert [(row.scenario, row.cpu_us and row.cpu_us.median) for row in rows] == [("small", 16.0), ("browser", 32.0)]
+
+
+@pytest.mark.parametrize("field", ["non_2xx", "socket_errors"])
+def test_any_failed_request_is_loud(field: str) -> None:
+    rows = summarise([GOOD, GOOD._replace(turn=1, **{field: 1})])
+    (line,) = failures(rows)
+    assert "haproxy FAILED" in line
+    text = table([SCENARIOS["small"]], rows)
+    assert "1 !!!" in text
+    assert line in text
+
+
+def test_a_measurement_without_an_answer_has_failed() -> None:
+    (row,) = summarise([GOOD._replace(requests=0)])
+    assert row.cpu_us is None
+    assert failures([row])
+
+
+def test_clean_rows_have_no_failures() -> None:
+    assert failures(summarise([GOOD])) == []
+
+
+def test_the_table_fits_its_width_and_keeps_its_columns_apart() -> None:
+    huge = GOOD._replace(
+        peer="podlb-asyncio", requests=1, cpu_seconds=0.0012345, p50_ms=1999.99, p99_ms=12345.67, rss_bytes=2**33
+    )
+    rows = summarise([GOOD, huge])
+    lines = table([SCENARIOS["small"], SCENARIOS["browser"]], rows).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    row = next(line for line in lines if line.startswith("podlb-asyncio"))
+    assert row.split() == [
+        *("podlb-asyncio", "0", "1234.5", "1234.5..1234.5", "77.16", "77.16..77.16"),
+        *("1999.99", "12345.67", "8192.0", "0"),
+    ]
