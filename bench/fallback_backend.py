@@ -1,4 +1,4 @@
-"""A stand-in for the nginx backend: answers every GET with the same small response. Slower than nginx.
+"""A stand-in for the nginx backend: answers every GET with the same small response.
 
 `python bench/fallback_backend.py PORT`
 """
