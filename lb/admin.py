@@ -1,0 +1,168 @@
+"""SHELL: the admin port and the probe port, served through the same http1 core as everything else.
+
+GET and HEAD only. The admin port is for people on this machine and checks Host, so that a web page that got its name to
+point here (DNS rebinding) reads nothing; kubelet and Prometheus dial a pod's address, so the probe port does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from collections.abc import Callable
+from typing import cast
+
+from lb import metrics
+from lb.http1.forwarding import prepare_request
+from lb.http1.framing import NO_BODY
+from lb.http1.head import HeadLimits, HeadParser, find_head_end
+from lb.http1.message import MessageError, RequestHead
+from lb.http1.replies import reply
+from lb.proxy import Proxy
+
+_LIMITS = HeadLimits(head_bytes=16384, target_bytes=2048, fields=100)
+_TEXT = b"text/plain; charset=utf-8"
+_JSON = b"application/json"
+_IDLE_SECONDS = 75.0
+
+Answer = tuple[int, bytes, bytes]
+
+
+class Pages:
+    """What the two ports serve. `is_ready` says whether requests should come here, else why not."""
+
+    def __init__(self, proxy: Proxy, is_ready: Callable[[], tuple[bool, str]]) -> None:
+        self._proxy = proxy
+        self._is_ready = is_ready
+        self._pages: dict[bytes, Callable[[RequestHead], Answer]] = {
+            b"/livez": self._livez,
+            b"/readyz": self._readyz,
+            b"/metrics": self._metrics,
+        }
+        self._admin_pages = {**self._pages, b"/": self._index, b"/endpoints": self._endpoints}
+
+    def answer(self, head: RequestHead, *, admin: bool) -> Answer:
+        """Return status, content type and content for a request."""
+        pages = self._admin_pages if admin else self._pages
+        if head.method not in (b"GET", b"HEAD"):
+            return 405, _TEXT, b"only GET and HEAD are served here\n"
+        page = pages.get(head.target.partition(b"?")[0])
+        if page is None:
+            return 404, _TEXT, b"served here: %b\n" % b" ".join(sorted(pages))
+        return page(head)
+
+    def _livez(self, head: RequestHead) -> Answer:
+        return 200, _TEXT, b"ok\n"
+
+    def _readyz(self, head: RequestHead) -> Answer:
+        ready, why = self._is_ready()
+        return (200 if ready else 503), _TEXT, why.encode() + b"\n"
+
+    def _index(self, head: RequestHead) -> Answer:
+        return 200, _TEXT, b"podlb\n" + b"".join(b"%b\n" % name for name in sorted(self._admin_pages) if name != b"/")
+
+    def _metrics(self, head: RequestHead) -> Answer:
+        from lb.exposition import render
+
+        accept = b",".join(field.value for field in head.fields if field.key == b"accept").decode("latin-1")
+        content, content_type = render(self._proxy.service, self._proxy.clock(), accept)
+        return 200, content_type.encode(), content
+
+    def _endpoints(self, head: RequestHead) -> Answer:
+        service = self._proxy.service
+        now = self._proxy.clock()
+        counters = service.metrics
+        rows = []
+        for endpoint in service.snapshot:
+            state, seconds = service.set_aside.state(endpoint, now)
+            rows.append(
+                {
+                    "endpoint": endpoint.authority,
+                    "name": endpoint.name,
+                    "uid": endpoint.uid,
+                    "state": state if endpoint.ready else "not ready",
+                    "secondsLeft": round(seconds, 3),
+                    "picks": counters.endpoint(endpoint, metrics.PICKS),
+                    "responses": {
+                        f"{status}xx": counters.endpoint(endpoint, metrics.RESPONSES + status - 1)
+                        for status in range(1, 6)
+                    },
+                    "idle": service.pool.count(endpoint.key),
+                }
+            )
+        return 200, _JSON, json.dumps({"endpoints": rows}, indent=1).encode() + b"\n"
+
+
+class AdminProtocol(asyncio.Protocol):
+    """One connection to the admin or the probe port."""
+
+    def __init__(self, proxy: Proxy, pages: Pages, *, admin: bool, allowed_hosts: frozenset[str] = frozenset()) -> None:
+        self._proxy = proxy
+        self._pages = pages
+        self._admin = admin
+        self._allowed_hosts = allowed_hosts
+        self._parser = HeadParser(_LIMITS)
+        self._buffer = b""
+        self._scanned = 0
+        self._transport: asyncio.Transport | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a request, but not for ever."""
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self._idle = self._proxy.loop.call_later(_IDLE_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        self._transport = None
+        if self._idle is not None:
+            self._idle.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every whole request."""
+        self._buffer += data
+        while self._buffer and self._transport is not None and not self._transport.is_closing():
+            try:
+                end = find_head_end(self._buffer, self._scanned, _LIMITS)
+                if end < 0:
+                    self._scanned = len(self._buffer)
+                    return
+                head = self._parser.request(self._buffer[:end])
+                request = prepare_request(head)
+                if request.framing.kind != NO_BODY:
+                    raise MessageError(413, "body", "requests with a body are not served here")
+                self._buffer = self._buffer[end:]
+                self._scanned = 0
+                answer = self._checked(head)
+            except MessageError as error:
+                self._write((error.status, _TEXT, error.detail.encode() + b"\n"), close=True)
+                return
+            self._write(answer, close=not request.persistent, body=head.method != b"HEAD")
+
+    def _checked(self, head: RequestHead) -> Answer:
+        if self._admin:
+            host = next((field.value for field in head.fields if field.key == b"host"), b"")
+            if not self._is_allowed(host.decode("latin-1")):
+                return 421, _TEXT, b"this Host is not served here: use the address, or localhost\n"
+        return self._pages.answer(head, admin=self._admin)
+
+    def _is_allowed(self, host: str) -> bool:
+        """An IP address can't be rebound; of names, only this machine's own are taken."""
+        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+        if name.lower() in self._allowed_hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _write(self, answer: Answer, *, close: bool, body: bool = True) -> None:
+        assert self._transport is not None
+        status, content_type, content = answer
+        fields = [b"Allow: GET, HEAD"] if status == 405 else None
+        self._transport.write(
+            reply(status, content_type, content, date=self._proxy.http_date(), close=close, fields=fields, body=body)
+        )
+        if close:
+            self._transport.close()

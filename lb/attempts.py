@@ -1,0 +1,190 @@
+"""The tries of one exchange: all knowledge of when another endpoint may be tried, and which.
+
+The rules (`docs/behaviour.md` says them for users):
+
+ 1. Nothing was sent (the connect failed): any method goes on. It does not count against `retries`.
+ 2. Bytes were written, and the connection died before the first response byte: idempotent methods go on (RFC 9110,
+    section 9.2.2: a proxy must not retry others by itself), at most `retries` times, and only while all that was read
+    of the body is still held.
+ 3. After the first byte sent downstream: never.
+ 4. First the endpoints that are not set aside and were not tried; if none is left, those that are set aside, the soonest
+    to return first, each once. A pooled connection that died says little about its endpoint: when no other is left, it
+    may be tried again, on a new connection.
+ 5. When all were tried, the request waits for an endpoint that returns or is new, until `endpointWait` after its head.
+ 6. No attempt starts later than `endpointWait` plus one `connectTimeout` after the head.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Set
+from typing import NamedTuple
+
+from lb.balancer import Policy
+from lb.endpoint import Endpoint, EndpointKey
+from lb.health.set_aside import SetAside
+from lb.http1.forwarding import Request
+
+
+class RetryRules(NamedTuple):
+    """What the configuration allows. Times in seconds, sizes in bytes."""
+
+    retries: int = 2
+    on_connect: bool = True
+    on_reset: bool = True
+    body_limit: int = 65536
+    endpoint_wait: float = 3.0
+    connect_timeout: float = 1.0
+
+
+class Next(enum.Enum):
+    """What to do after an attempt failed."""
+
+    TRY = "try"
+    """Choose another endpoint."""
+    ANSWER = "answer"
+    """Tell the client: this request may not be tried again."""
+
+
+class HeldBody:
+    """What was read of a request's body, for as long as it may have to be sent again.
+
+    Up to `limit` bytes are held; before anything was sent all of it is (the caller then stops reading at the limit).
+    """
+
+    __slots__ = ("_limit", "_pieces", "is_whole", "size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self.size = 0
+        self.is_whole = True
+        """Is everything that was read of the body still here?"""
+
+    def add(self, data: bytes, *, sent: bool) -> None:
+        """`data`, in the framing in which it is sent, was read; `sent`: an attempt has it already."""
+        if not self.is_whole:
+            return
+        self._pieces.append(data)
+        self.size += len(data)
+        if sent:
+            self.was_sent()
+
+    def was_sent(self) -> None:
+        """An attempt was given all of it: what is above the limit need not be held any longer."""
+        if self.size > self._limit:
+            self.is_whole = False
+            self._pieces.clear()
+
+    def pieces(self) -> Iterable[bytes]:
+        """Return what is held, in order."""
+        return self._pieces
+
+
+class Attempts:
+    """The tries of one exchange that needed more than one, or has a body."""
+
+    __slots__ = ("_again", "_connect_failed", "_last", "_lost", "_retries", "_rules", "count", "head_received")
+
+    def __init__(self, rules: RetryRules, head_received: float) -> None:
+        self._rules = rules
+        self.head_received = head_received
+        self._connect_failed: set[EndpointKey] = set()
+        self._lost: set[EndpointKey] = set()
+        self._again: list[EndpointKey] = []
+        self._last: EndpointKey | None = None
+        self._retries = 0
+        self.count = 0
+        """Attempts that failed so far."""
+
+    @property
+    def wait_deadline(self) -> float:
+        """Until when the request may wait for an endpoint."""
+        return self.head_received + self._rules.endpoint_wait
+
+    def may_start(self, now: float) -> bool:
+        """May another attempt start at `now`?"""
+        return now <= self.wait_deadline + self._rules.connect_timeout
+
+    def connect_failed(self, key: EndpointKey) -> Next:
+        """A connect failed: nothing was sent."""
+        self.count += 1
+        self._last = key
+        self._connect_failed.add(key)
+        return Next.TRY if self._rules.on_connect else Next.ANSWER
+
+    def lost(self, key: EndpointKey, request: Request, *, reused: bool, written: bool, body: HeldBody | None) -> Next:
+        """The connection died before the first response byte; `written`: bytes of the request went out on it."""
+        self.count += 1
+        self._last = key
+        if reused:
+            self._again.append(key)
+        else:
+            self._lost.add(key)
+        if written:
+            whole = body is None or body.is_whole
+            if not (self._rules.on_reset and request.idempotent and whole and self._retries < self._rules.retries):
+                return Next.ANSWER
+            self._retries += 1
+        return Next.TRY
+
+    def choose(self, policy: Policy, set_aside: SetAside, now: float) -> Endpoint | None:
+        """Return the next endpoint to try, or None if all were tried."""
+        if not self.may_start(now):
+            return None
+        after = self._last or ("", "", 0)
+        tried = self._connect_failed | self._lost
+        endpoint = policy.pick_again(after, _Union(tried, set_aside.out(now), self._again))
+        if endpoint is not None:
+            return endpoint
+        while self._again:
+            # On a new connection now: if that dies too, the endpoint has been tried.
+            key = self._again.pop(0)
+            endpoint = _only(policy, key, _Union(tried, set_aside.out(now)))
+            if endpoint is not None:
+                return endpoint
+        for key in set_aside.soonest_first():
+            if key not in tried:
+                endpoint = _only(policy, key, tried)
+                if endpoint is not None:
+                    return endpoint
+        return None
+
+    def choose_returned(self, policy: Policy, set_aside: SetAside, now: float) -> Endpoint | None:
+        """Return an endpoint that has returned or is new since all were tried, or None: go on waiting."""
+        if not self.may_start(now):
+            return None
+        return policy.pick_again(self._last or ("", "", 0), _Union(self._lost, set_aside.out(now)))
+
+    def returned(self, key: EndpointKey) -> None:
+        """A connect to the endpoint succeeded after it had been set aside: it is as good as new."""
+        self._lost.discard(key)
+        self._connect_failed.discard(key)
+
+
+class _Union:
+    """Membership in any of several sets, without building their union."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, *parts: Set[EndpointKey] | list[EndpointKey]) -> None:
+        self._parts = [part for part in parts if part]
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in part for part in self._parts)
+
+
+class _AllBut:
+    __slots__ = ("_excluding", "_key")
+
+    def __init__(self, key: EndpointKey, excluding: Set[EndpointKey] | _Union) -> None:
+        self._key = key
+        self._excluding = excluding
+
+    def __contains__(self, key: object) -> bool:
+        return key != self._key or key in self._excluding
+
+
+def _only(policy: Policy, key: EndpointKey, excluding: Set[EndpointKey] | _Union) -> Endpoint | None:
+    """Return the endpoint `key` if the policy still has it and it is none of `excluding`."""
+    return policy.pick_again(key, _AllBut(key, excluding))

@@ -1,0 +1,153 @@
+"""The rules between keys, and the keys whose work is not built yet.
+
+A key is never ignored: what this version can't do is refused with the reason. Its default is always accepted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from lb.config import BackendError, Config, ConfigError
+
+Discovery = Literal["static", "file"]
+
+_NAME_BACKENDS = 'set backends (a list of "host:port") or backendsFile (the path of a JSON list of the same)'
+_KUBERNETES = "Kubernetes discovery is not built yet"
+
+_NOT_BUILT: dict[str, str] = {
+    "mode": "this version balances HTTP only",
+    "discovery": f"{_KUBERNETES}; {_NAME_BACKENDS}",
+    "backendServiceName": _KUBERNETES,
+    "namespace": _KUBERNETES,
+    "backendPort": f"a port is looked up by its name only in Kubernetes, and {_KUBERNETES}",
+    "kubeconfig": _KUBERNETES,
+    "endpointsApi": _KUBERNETES,
+    "snapshotFile": f"only Kubernetes discovery needs a snapshot to start from, and {_KUBERNETES}",
+    "snapshotMaxAge": f"only Kubernetes discovery needs a snapshot to start from, and {_KUBERNETES}",
+    "panic": "in this version every endpoint of the snapshot counts as ready",
+    "policy": "this version has round_robin only",
+    "loop": "this version runs on uvloop or asyncio",
+    "tunnelIdleTimeout": "this version has no tunnels",
+    "retryOn": "this version retries on connect and reset only",
+    "allowedUpgrades": "this version has no tunnels and drops every Upgrade",
+    "trustedProxies": "this version believes no client's X-Forwarded fields",
+    "endpointHistograms": "this version counts by endpoint but keeps no histograms of each",
+    "tracing": "this version passes traceparent on but makes none",
+    "accessLog": "this version writes no access log",
+    "accessLogSample": "this version writes no access log",
+}
+
+# Beside the default: what is in force already.
+_IN_FORCE: dict[str, Callable[[Any], bool]] = {
+    "discovery": lambda value: value != "kubernetes",
+    "backendPort": lambda value: isinstance(value, int),
+    "loop": lambda value: value != "epoll",
+    "retryOn": lambda value: {"connect", "reset"}.issuperset(value),
+}
+
+
+_DEFAULTS = Config()
+
+
+def settle(config: Config, places: Mapping[str, str]) -> Discovery:
+    """Check the rules between keys and return the discovery that is named or, if none is, follows from the others.
+
+    `places` says, by key, where a value that is not a default comes from ("--port", "PODLB_PORT"). Raise ConfigError.
+    """
+    _refuse_what_is_not_built(config, places)
+    discovery = _settle_discovery(config, places)
+    _check_backends(config, places, discovery)
+    _check_ports(config, places)
+    return discovery
+
+
+def show(value: object, limit: int = 60) -> str:
+    """Return `value` as JSON on one line of ASCII, cut at `limit` characters."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _refuse_what_is_not_built(config: Config, places: Mapping[str, str]) -> None:
+    for key, attribute in zip(Config.__struct_encode_fields__, Config.__struct_fields__, strict=True):
+        if key not in places or key not in _NOT_BUILT:
+            continue
+        value, default = getattr(config, attribute), getattr(_DEFAULTS, attribute)
+        if value == default or (key in _IN_FORCE and _IN_FORCE[key](value)):
+            continue
+        raise ConfigError(
+            f"{places[key]}: {show(value)} is not built yet ({_NOT_BUILT[key]}): remove it or set it to {show(default)}"
+        )
+
+
+def _settle_discovery(config: Config, places: Mapping[str, str]) -> Discovery:
+    has_static, has_file = "backends" in places, config.backends_file is not None
+    match config.discovery:
+        case "static" if not has_static:
+            raise ConfigError(f'{places["discovery"]}: "static" needs backends: set a list of "host:port"')
+        case "file" if not has_file:
+            raise ConfigError(f'{places["discovery"]}: "file" needs backendsFile: set the path of a JSON list')
+        case "static" | "file":
+            return config.discovery
+    if has_static and has_file:
+        raise ConfigError(
+            f"{places['backends']} and {places['backendsFile']} are both set: "
+            "remove one, or set discovery to static or file"
+        )
+    if has_static or has_file:
+        return "static" if has_static else "file"
+    if "backendServiceName" in places:
+        raise ConfigError(f"{places['backendServiceName']}: {_KUBERNETES}: {_NAME_BACKENDS} instead")
+    raise ConfigError(f"no backends are named: {_NAME_BACKENDS}, e.g. --backends 127.0.0.1:9001,127.0.0.1:9002")
+
+
+def _check_backends(config: Config, places: Mapping[str, str], discovery: Discovery) -> None:
+    if "backends" not in places:
+        return
+    try:
+        backends = config.static_backends()
+    except BackendError as exc:
+        raise ConfigError(f"{places['backends']}: {exc}") from None
+    if discovery != "static":
+        return
+    if not backends:
+        raise ConfigError(f'{places["backends"]}: the list is empty: name at least one "host:port"')
+    for backend in backends:
+        if backend.port == config.port and _is_own(backend.host, config.host):
+            raise ConfigError(
+                f"{places['backends']}: {backend} is where podlb itself listens, requests would go in circles: "
+                "change it, or set another port"
+            )
+
+
+def _check_ports(config: Config, places: Mapping[str, str]) -> None:
+    listeners = [
+        ("port", config.host, config.port),
+        ("adminPort", config.admin_host, config.admin_port),
+        ("probePort", config.probe_host, config.probe_port),
+    ]
+    for index, (key, host, port) in enumerate(listeners):
+        for other_key, other_host, other_port in listeners[:index]:
+            if port and port == other_port and _overlap(host, other_host):
+                place = places.get(key) or places.get(other_key) or key
+                raise ConfigError(f"{place}: {other_key} and {key} are both {port}: give each a port of its own")
+
+
+def _overlap(host: str, other: str) -> bool:
+    """Whether two listeners on one port would clash: `::` listens on both families, `0.0.0.0` on one."""
+    if "::" in (host, other) or host == other:
+        return True
+    return "0.0.0.0" in (host, other) and ":" not in host + other
+
+
+def _is_own(host: str, listen_host: str) -> bool:
+    if host == listen_host:
+        return True
+    if host.lower() == "localhost":
+        return _overlap("127.0.0.1", listen_host)
+    try:
+        return ipaddress.ip_address(host).is_loopback and _overlap(host, listen_host)
+    except ValueError:
+        return False

@@ -1,0 +1,404 @@
+"""SHELL: one client connection. Reads requests, one exchange after the other, and gives them to its relay."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import cast
+
+from lb import metrics
+from lb.deadline import NEVER
+from lb.errors import PROXY_STATUS_ERRORS, EndReason
+from lb.exchange import Event, Exchange
+from lb.flow import BACKLOG, WRITER_FULL, Flow
+from lb.http1.forwarding import Request
+from lb.http1.framing import NO_BODY, BodyDecoder, body_decoder
+from lb.http1.head import find_head_end
+from lb.http1.message import MessageError
+from lb.http1.replies import Problem, problem_reply
+from lb.proxy import Proxy
+from lb.relay import Relay
+from lb.upstream import reset
+
+# Of pipelined requests this much is read ahead while a response is pending. Reading goes on below it, because a
+# client's FIN or RST is reported only to a transport that reads.
+_BACKLOG_LIMIT = 65536
+_WRITE_BUFFER_HIGH = 65536
+# RFC 9112, section 9.6: read on for a while after the last response, or the client's unread bytes make a reset of it
+# that can overtake the response.
+_LINGER_SECONDS = 2.0
+_MAX_EMPTY_LINES = 2
+_SAID_NOTHING_YET = "the request head did not arrive in time"
+
+
+class _Phase(enum.Enum):
+    OPEN = enum.auto()
+    """Requests are read and answered."""
+    LINGERING = enum.auto()
+    """The last response was sent, and our FIN; what still comes is discarded."""
+    CLOSED = enum.auto()
+
+
+class Downstream(asyncio.Protocol):
+    """One client connection."""
+
+    __slots__ = (
+        "_answering",
+        "_body",
+        "_body_bytes",
+        "_buffer",
+        "_empty_lines",
+        "_eof",
+        "_exchange",
+        "_head_begun",
+        "_phase",
+        "_proxy",
+        "_relay",
+        "_scanned",
+        "_transport",
+        "deadline",
+        "filed",
+        "forwarded_for",
+        "request_flow",
+        "response_flow",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._relay = Relay(proxy, self)
+        self._exchange: Exchange | None = None
+        self._body: BodyDecoder | None = None
+        self._body_bytes = 0
+        self._buffer = b""
+        self._scanned = 0
+        self._empty_lines = 0
+        self._eof = False
+        self._answering = False
+        self._head_begun = True
+        self._phase = _Phase.OPEN
+        self.deadline = NEVER
+        self.filed = NEVER
+        self.forwarded_for = b""
+        self.request_flow = Flow()
+        self.response_flow = Flow()
+
+    # What the transport tells us
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is here: its first head is expected from now on."""
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
+        peer = transport.get_extra_info("peername")
+        self.forwarded_for = peer[0].encode() if peer else b"unknown"
+        self.request_flow.couple(transport)
+        proxy = self._proxy
+        proxy.connections.add(self)
+        counters = proxy.service.metrics.values
+        counters[metrics.CONNECTIONS] += 1
+        counters[metrics.CONNECTIONS_OPEN] += 1
+        self.set_deadline(proxy.clock() + proxy.config.request_head_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        """Read heads and bodies; keep what came too early."""
+        if self._exchange is None:
+            if not self._buffer and self._phase is _Phase.OPEN:
+                request = self._proxy.requests.get(data)
+                if request is not None:
+                    self._begin(request)
+                    return
+            elif self._phase is not _Phase.OPEN:
+                return
+            else:
+                data = self._buffer + data
+            self._buffer = data
+            self._read_requests()
+        elif self._body is not None:
+            self._body_received(self._body, data)
+        else:
+            self._buffer += data
+            if len(self._buffer) > _BACKLOG_LIMIT:
+                self.request_flow.hold(BACKLOG)
+
+    def eof_received(self) -> bool:
+        """The client sent its FIN. Returns whether our side stays open."""
+        self._eof = True
+        exchange = self._exchange
+        if exchange is None or self._phase is not _Phase.OPEN:
+            # Nothing is owed to it; a head that was begun can't be completed any more.
+            return False
+        if not exchange.is_request_complete:
+            self._client_lost()
+            return False
+        if not exchange.is_committed and self._proxy.config.abort_on_client_fin:
+            self._client_lost()
+            return False
+        return True
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than its response comes."""
+        self.response_flow.hold(WRITER_FULL)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.response_flow.release(WRITER_FULL)
+        if self._exchange is None and self._buffer:
+            self._read_requests()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed, by either side."""
+        self._phase = _Phase.CLOSED
+        self._exchange = None
+        self._relay.client_lost()
+        proxy = self._proxy
+        proxy.deadlines.remove(self)
+        self.deadline = NEVER
+        proxy.connections.discard(self)
+        proxy.service.metrics.values[metrics.CONNECTIONS_OPEN] -= 1
+        proxy.on_connection_closed()
+
+    # Requests
+
+    def _read_requests(self) -> None:
+        """Read the heads that are in the buffer and start their exchanges, one at a time and in order."""
+        if self._answering:
+            # An exchange that ends at once comes back here: the loop below goes on with the next.
+            return
+        self._answering = True
+        while self._buffer and self._exchange is None and self._phase is _Phase.OPEN:
+            if self.response_flow.is_held:
+                break
+            try:
+                request = self._next_request()
+            except MessageError as error:
+                self._refuse_head(error)
+                break
+            if request is None:
+                self._expect_rest_of_head()
+                break
+            self._begin(request)
+        self._answering = False
+        if len(self._buffer) <= _BACKLOG_LIMIT:
+            self.request_flow.release(BACKLOG)
+
+    def _next_request(self) -> Request | None:
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            # RFC 9112, section 2.2: an empty line before a request is ignored; we allow two.
+            self._empty_lines += 1
+            if self._empty_lines > _MAX_EMPTY_LINES:
+                raise MessageError(400, "empty_lines", "too many empty lines before the request")
+            buffer = self._buffer = buffer[2:]
+            self._scanned = 0
+        end = find_head_end(buffer, self._scanned, self._proxy.requests.limits)
+        if end < 0:
+            self._scanned = len(buffer)
+            return None
+        request = self._proxy.requests.read(buffer[:end])
+        limit = self._proxy.config.max_request_body_bytes
+        if limit and request.framing.length > limit:
+            raise _too_large(limit)
+        self._buffer = buffer[end:]
+        self._scanned = self._empty_lines = 0
+        return request
+
+    def _expect_rest_of_head(self) -> None:
+        """A head has begun: it has `requestHeadTimeout` from its first byte (or from accept) to its end."""
+        if not self._head_begun:
+            self._head_begun = True
+            proxy = self._proxy
+            self.set_deadline(min(proxy.clock() + proxy.config.request_head_timeout, proxy.idle_deadline()))
+
+    def _begin(self, request: Request) -> None:
+        proxy = self._proxy
+        now = proxy.clock()
+        self._exchange = exchange = Exchange(request, now)
+        counters = proxy.service.metrics.values
+        counters[metrics.EXCHANGES] += 1
+        counters[metrics.EXCHANGES_OPEN] += 1
+        if request.framing.kind == NO_BODY:
+            exchange.happened(Event.REQUEST_RECEIVED)
+            self._relay.start(exchange, now)
+            return
+        exchange.happened(Event.REQUEST_HEAD_RECEIVED)
+        self._body_bytes = 0
+        self._body = body = body_decoder(request.framing, status=400)
+        self._relay.start(exchange, now)
+        if self._exchange is exchange:
+            data, self._buffer = self._buffer, b""
+            self._body_received(body, data)
+
+    def _body_received(self, body: BodyDecoder, data: bytes) -> None:
+        try:
+            piece, done = body.feed(data)
+        except MessageError as error:
+            self._relay.refuse(error.status, EndReason.BAD_REQUEST, error)
+            return
+        self._body_bytes += len(piece)
+        limit = self._proxy.config.max_request_body_bytes
+        if limit and self._body_bytes > limit:
+            self._relay.refuse(413, EndReason.BAD_REQUEST, _too_large(limit))
+            return
+        if done:
+            self._body = None
+            self._buffer = body.excess
+        if piece or done:
+            self._relay.request_body_received(piece, done=done, trailers=body.trailers)
+
+    # What the relay asks for
+
+    def set_deadline(self, deadline: float) -> None:
+        """Be told when `deadline` has passed; the one before no longer counts."""
+        self.deadline = deadline
+        if deadline < self.filed:
+            self._proxy.file_deadline(self)
+
+    def must_close(self) -> bool:
+        """Is the response that is about to begin the last one on this connection?"""
+        exchange = self._exchange
+        assert exchange is not None
+        return (
+            not exchange.request.persistent
+            or self._proxy.closing
+            or not exchange.is_request_complete
+            or (self._eof and (not self._buffer or self._proxy.config.abort_on_client_fin))
+        )
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a response."""
+        self._transport.write(data)
+
+    def answer(self, status: int, reason: EndReason, detail: str, what: str, retry_after: int | None) -> None:
+        """Send a reply of our own to the exchange."""
+        exchange = self._exchange
+        assert exchange is not None
+        self._reply(
+            status,
+            reason,
+            detail,
+            what,
+            retry_after,
+            request_id=exchange.request_id or b"",
+            close=self.must_close(),
+            body=not exchange.request.is_head,
+        )
+
+    def cut(self) -> None:
+        """The response can't be completed. A reset shows it to the client whatever framing it reads."""
+        self._exchange = self._body = None
+        self._reset()
+
+    def exchange_ended(self, exchange: Exchange, *, close: bool) -> None:
+        """The response is complete: on to the next request, or close."""
+        unread = self._body is not None
+        self._exchange = self._body = None
+        if close:
+            # Whoever asked for the close sends nothing more.
+            self._finish(linger=unread or exchange.request.persistent or bool(self._buffer))
+            return
+        self._head_begun = False
+        self.set_deadline(self._proxy.idle_deadline())
+        if self._buffer:
+            self._read_requests()
+        elif self._eof:
+            self._finish(linger=False)
+
+    # Ends
+
+    def _refuse_head(self, error: MessageError) -> None:
+        """The head is bad: answer it, although there is no exchange, and close."""
+        counters = self._proxy.service.metrics
+        counters.values[metrics.EXCHANGES] += 1
+        counters.ended(EndReason.BAD_REQUEST)
+        self._buffer = b""
+        self._reply(
+            error.status,
+            EndReason.BAD_REQUEST,
+            error.detail,
+            error.what,
+            None,
+            request_id=self._proxy.new_request_id(),
+            close=True,
+        )
+        self._finish(linger=True)
+
+    def _reply(
+        self,
+        status: int,
+        reason: EndReason,
+        detail: str,
+        what: str,
+        retry_after: int | None,
+        *,
+        request_id: bytes,
+        close: bool,
+        body: bool = True,
+    ) -> None:
+        word = f"{reason}:{what}" if what else str(reason)
+        counters = self._proxy.service.metrics.values
+        counters[metrics.OWN_REPLIES_4XX if status < 500 else metrics.OWN_REPLIES_5XX] += 1
+        self._transport.write(
+            problem_reply(
+                Problem(status, detail, PROXY_STATUS_ERRORS[reason], word, retry_after),
+                request_id=request_id,
+                date=self._proxy.http_date(),
+                close=close,
+                body=body,
+            )
+        )
+
+    def _finish(self, *, linger: bool) -> None:
+        """Close in order behind what was written; with `linger`, read on for a while first."""
+        if self._phase is not _Phase.OPEN:
+            return
+        self._phase = _Phase.LINGERING
+        self.request_flow.release(BACKLOG)
+        now = self._proxy.clock()
+        if linger and not self._eof and not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self.set_deadline(now + _LINGER_SECONDS)
+        else:
+            self._transport.close()
+            # A client that reads nothing would keep what is buffered for it, and the connection, for ever.
+            self.set_deadline(now + self._proxy.config.body_idle_timeout)
+
+    def _client_lost(self) -> None:
+        self._exchange = self._body = None
+        self._relay.client_lost()
+        self._phase = _Phase.CLOSED
+
+    def _reset(self) -> None:
+        self._phase = _Phase.CLOSED
+        reset(self._transport)
+
+    def deadline_passed(self, now: float) -> None:
+        """What was awaited did not come in time."""
+        self.deadline = NEVER
+        if self._phase is not _Phase.OPEN:
+            self._reset()
+        elif self._exchange is not None:
+            self._relay.deadline_passed(now)
+        elif self._buffer:
+            self._refuse_head(MessageError(408, "timeout", _SAID_NOTHING_YET))
+        else:
+            # Idle, or silent since accept (browsers open spare connections): closed without a word.
+            self._finish(linger=False)
+
+    # Drain
+
+    def drain(self) -> None:
+        """No request after the next: a connection that idles is given a moment for one."""
+        if self._exchange is None and self._phase is _Phase.OPEN:
+            self.set_deadline(min(self.deadline, self._proxy.idle_deadline()))
+
+    def abort(self) -> None:
+        """Stop at once, whatever is going on."""
+        if self._exchange is not None:
+            self._exchange = self._body = None
+            self._relay.client_lost(EndReason.DRAIN_CUT)
+        self._reset()
+
+
+def _too_large(limit: int) -> MessageError:
+    return MessageError(413, "body_too_large", f"the request's body is over {limit} bytes")

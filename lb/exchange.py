@@ -1,0 +1,188 @@
+"""One request and its response: two half-states and one transition table.
+
+    request    WAIT_HEAD → BODY → DONE            (LOST from any of them: the client is gone)
+    response   WAIT_HEAD → HELD → BODY → DONE     (LOST: the endpoint is gone)
+
+HELD: a response head is here and nothing of it went downstream yet, so the request could still go to another endpoint.
+The exchange is committed from the first byte sent downstream. Rules:
+
+ 1. A response may overtake its request: DONE while the request is in BODY is a reply, then a close of both sides.
+ 2. An endpoint that is LOST before the commit may be replaced: RETRY takes the response back to WAIT_HEAD.
+ 3. An endpoint that is LOST in a response body is never replaced: the client must see the truncation.
+ 4. What is not in the table is a bug in the caller and raises ExchangeError, which names states and event.
+
+The two half-states are kept as one number, `request * 5 + response`, so that a transition is one index into a table.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from lb.errors import EndReason
+from lb.http1.forwarding import Request
+
+
+class RequestState(enum.IntEnum):
+    """How far the request has come in."""
+
+    WAIT_HEAD = 0
+    BODY = 1
+    DONE = 2
+    LOST = 3
+
+
+class ResponseState(enum.IntEnum):
+    """How far the response has come."""
+
+    WAIT_HEAD = 0
+    HELD = 1
+    BODY = 2
+    DONE = 3
+    LOST = 4
+
+
+class Event(enum.IntEnum):
+    """What can happen to an exchange."""
+
+    REQUEST_HEAD_RECEIVED = 0
+    """A head with a body behind it."""
+    REQUEST_RECEIVED = 1
+    """A whole request, or the end of its body."""
+    CLIENT_LOST = 2
+    RESPONSE_HEAD_RECEIVED = 3
+    COMMITTED = 4
+    """The first byte goes downstream."""
+    RESPONSE_ENDED = 5
+    UPSTREAM_LOST = 6
+    RETRIED = 7
+    """The lost endpoint is replaced by another."""
+
+
+_Q, _S = RequestState, ResponseState
+
+_REQUEST_TABLE = {
+    Event.REQUEST_HEAD_RECEIVED: {_Q.WAIT_HEAD: _Q.BODY},
+    Event.REQUEST_RECEIVED: {_Q.WAIT_HEAD: _Q.DONE, _Q.BODY: _Q.DONE},
+    Event.CLIENT_LOST: {_Q.WAIT_HEAD: _Q.LOST, _Q.BODY: _Q.LOST, _Q.DONE: _Q.LOST},
+}
+_RESPONSE_TABLE = {
+    Event.RESPONSE_HEAD_RECEIVED: {_S.WAIT_HEAD: _S.HELD},
+    # A reply of our own has no head that an endpoint sent: it is committed from where the exchange stands.
+    Event.COMMITTED: {_S.WAIT_HEAD: _S.BODY, _S.HELD: _S.BODY, _S.LOST: _S.BODY},
+    Event.RESPONSE_ENDED: {_S.BODY: _S.DONE},
+    Event.UPSTREAM_LOST: {_S.WAIT_HEAD: _S.LOST, _S.HELD: _S.LOST, _S.BODY: _S.LOST},
+    Event.RETRIED: {_S.LOST: _S.WAIT_HEAD},
+}
+# Nothing of a response can happen before there is a request head, and nothing at all to a client that is gone
+# except that its upstream ends.
+_NEEDS_REQUEST = frozenset(_RESPONSE_TABLE)
+_AFTER_CLIENT_LOST = frozenset({Event.UPSTREAM_LOST})
+
+
+def _joint_table() -> list[list[int]]:
+    table = []
+    for event in Event:
+        row = []
+        for request in RequestState:
+            for response in ResponseState:
+                next_request: RequestState | None = request
+                next_response: ResponseState | None = response
+                if event in _REQUEST_TABLE:
+                    next_request = _REQUEST_TABLE[event].get(request)
+                else:
+                    next_response = _RESPONSE_TABLE[event].get(response)
+                    if request is _Q.WAIT_HEAD or (request is _Q.LOST and event not in _AFTER_CLIENT_LOST):
+                        next_request = None
+                possible = next_request is not None and next_response is not None
+                row.append(next_request * 5 + next_response if possible else -1)  # type: ignore[operator]
+        table.append(row)
+    return table
+
+
+_TABLE = _joint_table()
+_START = RequestState.WAIT_HEAD * 5 + ResponseState.WAIT_HEAD
+_BOTH_DONE = RequestState.DONE * 5 + ResponseState.DONE
+
+
+class ExchangeError(Exception):
+    """An event that cannot happen in the state the exchange is in."""
+
+
+class Exchange:
+    """One request and its response.
+
+    Four stamps, seconds on the caller's clock, 0.0 until it happened: `head_received`, `upstream_ready`, `first_byte`,
+    `end`.
+    """
+
+    __slots__ = (
+        "_state",
+        "end",
+        "end_reason",
+        "first_byte",
+        "head_received",
+        "request",
+        "request_id",
+        "slot",
+        "status",
+        "upstream_ready",
+    )
+
+    def __init__(self, request: Request, now: float) -> None:
+        self.request = request
+        self.request_id = request.request_id
+        self.head_received = now
+        self.upstream_ready = 0.0
+        self.first_byte = 0.0
+        self.end = 0.0
+        self.end_reason: EndReason | None = None
+        self.status = 0
+        """The status the client was given, or 0."""
+        self.slot = -1
+        """Where the metrics of the endpoint that answers are kept."""
+        self._state = _START
+
+    @property
+    def request_state(self) -> RequestState:
+        """How far the request has come in."""
+        return RequestState(self._state // 5)
+
+    @property
+    def response_state(self) -> ResponseState:
+        """How far the response has come."""
+        return ResponseState(self._state % 5)
+
+    @property
+    def is_request_complete(self) -> bool:
+        """Was the whole request read?"""
+        return self._state // 5 == 2
+
+    @property
+    def is_committed(self) -> bool:
+        """Did the first byte of a final response go downstream?"""
+        return self.first_byte != 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Are both halves complete?"""
+        return self._state == _BOTH_DONE
+
+    def happened(self, event: Event) -> None:
+        """Make the transition for `event`. Raises ExchangeError if it cannot happen now."""
+        state = _TABLE[event][self._state]
+        if state < 0:
+            raise ExchangeError(f"{event.name} in {self.request_state.name}/{self.response_state.name}")
+        self._state = state
+
+    def committed(self, status: int, now: float) -> None:
+        """The first byte of the response goes downstream now."""
+        self.happened(Event.COMMITTED)
+        self.status = status
+        self.first_byte = now
+
+    def ended(self, reason: EndReason, now: float) -> None:
+        """It is over. Raises ExchangeError the second time: every exchange ends exactly once."""
+        if self.end_reason is not None:
+            raise ExchangeError(f"ended twice: {self.end_reason}, then {reason}")
+        self.end_reason = reason
+        self.end = now

@@ -1,0 +1,64 @@
+"""Back-pressure: a reader stops while what it reads cannot be passed on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+WRITER_FULL, BACKLOG, NOT_CONNECTED = 1, 2, 4
+
+
+class Reader(Protocol):
+    """The part of a transport that reads."""
+
+    def pause_reading(self) -> None:
+        """Stop reading."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
+    def is_closing(self) -> bool:
+        """Is it closed or closing?"""
+
+
+class Flow:
+    """One direction: whoever reads it is held for as long as there is any reason to.
+
+    The reasons are bits: WRITER_FULL (the other side takes no more), BACKLOG (enough is buffered for later),
+    NOT_CONNECTED (there is no other side yet).
+    """
+
+    __slots__ = ("_held", "_reader")
+
+    def __init__(self) -> None:
+        self._reader: Reader | None = None
+        self._held = 0
+
+    @property
+    def is_held(self) -> bool:
+        """Is reading paused?"""
+        return self._held != 0
+
+    def couple(self, reader: Reader) -> None:
+        """Let `reader` feed this direction from now on."""
+        self._reader = reader
+        if self._held:
+            reader.pause_reading()
+
+    def uncouple(self) -> None:
+        """The reader no longer feeds this direction: it is free to read, and stays so."""
+        reader, self._reader = self._reader, None
+        if self._held and reader is not None and not reader.is_closing():
+            reader.resume_reading()
+
+    def hold(self, reason: int) -> None:
+        """Stop reading, for `reason`."""
+        before, self._held = self._held, self._held | reason
+        if not before and self._reader is not None:
+            self._reader.pause_reading()
+
+    def release(self, reason: int) -> None:
+        """`reason` no longer holds; read on if no other does."""
+        if self._held:
+            self._held &= ~reason
+            if not self._held and self._reader is not None and not self._reader.is_closing():
+                self._reader.resume_reading()

@@ -1,0 +1,1 @@
+"""What keeps endpoints out of rotation: a filter before `pick`. `set_aside` is for failed connects."""

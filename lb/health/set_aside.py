@@ -1,0 +1,116 @@
+"""Endpoints set aside after a failed connect: no new picks for a while, then one request tries.
+
+An endpoint that refused or timed out is out for 1 s, doubling to 30 s. When that has passed, one request may try it
+(its trial); the others pass it over until a connect to it has succeeded. Then it is back, and the doubling starts anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set
+
+from lb.endpoint import Endpoint, EndpointKey, Snapshot
+
+FIRST_SECONDS = 1.0
+LONGEST_SECONDS = 30.0
+
+_NONE: frozenset[EndpointKey] = frozenset()
+
+
+class _Entry:
+    __slots__ = ("on_trial", "seconds", "until")
+
+    def __init__(self, until: float) -> None:
+        self.seconds = FIRST_SECONDS
+        self.until = until
+        self.on_trial = False
+
+
+class SetAside:
+    """Which endpoints are set aside. Times are seconds on the caller's clock."""
+
+    def __init__(self) -> None:
+        self._entries: dict[EndpointKey, _Entry] = {}
+        self._out: frozenset[EndpointKey] = _NONE
+        self._out_until = math.inf
+
+    def out(self, now: float) -> Set[EndpointKey]:
+        """Return the endpoints that get no new picks at `now`."""
+        if now >= self._out_until:
+            self._update(now)
+        return self._out
+
+    def picked(self, key: EndpointKey, now: float) -> bool:
+        """A request was given this endpoint. Is that request its trial? Then the others pass it over from now on."""
+        entry = self._entries.get(key)
+        if entry is None or entry.on_trial or now < entry.until:
+            return False
+        entry.on_trial = True
+        self._update(now)
+        return True
+
+    def trial_abandoned(self, key: EndpointKey, now: float) -> None:
+        """The request that tried the endpoint went away before its connect was decided: another may try."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.on_trial = False
+            self._update(now)
+
+    def connect_failed(self, key: EndpointKey, now: float, *, trial: bool) -> bool:
+        """A connect was refused or timed out. Is the endpoint newly set aside, or for longer?
+
+        Of many connects that fail together only the first counts; so does the trial, and nothing else while it lasts.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            self._entries[key] = _Entry(now + FIRST_SECONDS)
+        elif trial:
+            entry.seconds = min(entry.seconds * 2, LONGEST_SECONDS)
+            entry.until = now + entry.seconds
+            entry.on_trial = False
+        else:
+            return False
+        self._update(now)
+        return True
+
+    def connected(self, key: EndpointKey, now: float) -> bool:
+        """A connect succeeded. Was the endpoint set aside, and is back?"""
+        if not self._entries or self._entries.pop(key, None) is None:
+            return False
+        self._update(now)
+        return True
+
+    def soonest_first(self) -> list[EndpointKey]:
+        """Return the endpoints that are set aside, the soonest to return first."""
+        return sorted(self._entries, key=lambda key: self._entries[key].until)
+
+    def next_return(self, now: float) -> float | None:
+        """Return when the next endpoint may be tried again, or None."""
+        return self._out_until if self.out(now) and self._out_until < math.inf else None
+
+    def replace(self, old: Snapshot, new: Snapshot, now: float) -> None:
+        """Forget the endpoints that left, and those that turned from not ready to ready: they are as good as new."""
+        if not self._entries:
+            return
+        was_ready = {endpoint.key for endpoint in old if endpoint.ready}
+        still_ready = {endpoint.key for endpoint in new if endpoint.ready and endpoint.key in was_ready}
+        not_ready = {endpoint.key for endpoint in new if not endpoint.ready}
+        keep = still_ready | not_ready
+        self._entries = {key: entry for key, entry in self._entries.items() if key in keep}
+        self._update(now)
+
+    def state(self, endpoint: Endpoint, now: float) -> tuple[str, float]:
+        """Return ("available", 0), ("set aside", seconds left) or ("on trial", 0), for people."""
+        entry = self._entries.get(endpoint.key)
+        if entry is None:
+            return "available", 0.0
+        if entry.on_trial:
+            return "on trial", 0.0
+        return "set aside", max(entry.until - now, 0.0)
+
+    def _update(self, now: float) -> None:
+        entries = self._entries
+        self._out = frozenset(key for key, entry in entries.items() if entry.on_trial or now < entry.until)
+        self._out_until = min(
+            (entry.until for entry in entries.values() if not entry.on_trial and now < entry.until), default=math.inf
+        )

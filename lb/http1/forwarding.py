@@ -1,0 +1,274 @@
+"""The head we received → the head we send (RFC 9110, section 7.6).
+
+What a request or response needs on its way is worked out once, in `prepare_request` and `prepare_response`, and kept in
+one object. A byte-identical head that was prepared before (keep-alive clients, probes, the responses of one second) is
+answered from a small bounded cache: `RequestReader` and `ResponseReader`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, Framing, request_framing, response_framing
+from lb.http1.head import HeadParser
+from lb.http1.message import Field, MessageError, RequestHead, ResponseHead, list_members
+
+# RFC 9110, section 7.6.1: what an intermediary removes whether or not Connection names it, and what is rebuilt by us.
+_RESPONSE_NOT_COPIED = frozenset(
+    b"content-length transfer-encoding connection keep-alive proxy-connection te upgrade".split()
+)
+
+# RFC 9110, section 9.2.2.
+_IDEMPOTENT = frozenset([b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"])
+
+# RFC 3986, section 3.2.2: reg-name or IPv4address, or IP-literal; then an optional port.
+_AUTHORITY = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?"
+)
+_ABSOLUTE_FORM = re.compile(rb"(?i:http)://([^/?#]*)([^#]*)")
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+
+_CACHED_HEADS = 512
+_CACHED_HEAD_BYTES = 2048
+
+
+class Request:
+    """A request as it is forwarded: everything that the data path needs to know of its head."""
+
+    __slots__ = (
+        "chunked",
+        "expects_continue",
+        "framing",
+        "host_at",
+        "idempotent",
+        "is_head",
+        "method",
+        "minor",
+        "persistent",
+        "prefix",
+        "request_id",
+        "target",
+    )
+
+    def __init__(self, head: RequestHead, framing: Framing, prefix: bytes, request_id: bytes | None) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.minor = head.minor
+        self.framing = framing
+        self.prefix = prefix
+        """The head to send, up to the value of X-Forwarded-For."""
+        self.request_id = request_id
+        """The client's own X-Request-Id, where it may be kept."""
+        self.is_head = head.method == b"HEAD"
+        self.idempotent = head.method in _IDEMPOTENT
+        self.chunked = framing.kind == CHUNKED
+        self.persistent = True
+        """May another request follow on the client's connection?"""
+        self.expects_continue = False
+        self.host_at = 0
+        """Where in `prefix` the endpoint's address goes as Host, if the client (HTTP/1.0) sent none; else 0."""
+
+    def head_for(self, authority: str, forwarded_for: bytes, request_id: bytes) -> bytes:
+        """Return the head to send to the endpoint at `authority`, for the client at `forwarded_for`."""
+        prefix = self.prefix
+        if self.host_at:
+            prefix = b"%bHost: %b\r\n%b" % (prefix[: self.host_at], authority.encode(), prefix[self.host_at :])
+        return b"%b%b\r\nX-Request-Id: %b\r\n\r\n" % (prefix, forwarded_for, request_id)
+
+
+def prepare_request(head: RequestHead) -> Request:
+    """Return what is forwarded for `head`. Raises MessageError for what may not be forwarded."""
+    method = head.method
+    if method in (b"CONNECT", b"TRACE"):
+        raise MessageError(405, "method", f"{method.decode()} is not allowed here")
+    framing = request_framing(head)
+    host: bytes | None = None
+    request_ids: list[bytes] = []
+    options: list[bytes] = []
+    expects: list[bytes] = []
+    for field in head.fields:
+        if field.special:
+            key = field.key
+            if key == b"host":
+                if host is not None:
+                    raise MessageError(400, "host", "Host is missing or repeated")
+                host = field.value
+            elif key == b"connection":
+                options += list_members(field.value)
+            elif key == b"x-request-id":
+                request_ids.append(field.value)
+            elif key == b"expect":
+                expects += list_members(field.value)
+    target = head.target
+    if not target.startswith(b"/"):
+        host, target = _other_form(head, host)
+    if host is None:
+        if head.minor:
+            raise MessageError(400, "host", "Host is missing or repeated")
+    elif not _is_authority(host):
+        raise MessageError(400, "host", "Host is not a valid host and port")
+
+    named = frozenset(options)
+    copied = [
+        field.line
+        for field in head.fields
+        if (not field.special and field.key not in named) or (field.special and _is_kept(field, named))
+    ]
+    kept_id = request_ids[0] if len(request_ids) == 1 and _REQUEST_ID.fullmatch(request_ids[0]) else None
+    start_line = b"%b %b HTTP/1.1\r\n" % (method, target)
+    prefix = b"%b%b%b%b%bX-Forwarded-Proto: http\r\nVia: 1.%d podlb\r\nX-Forwarded-For: " % (
+        start_line,
+        b"" if host is None else b"Host: %b\r\n" % host,
+        b"".join(copied),
+        _framing_line(framing),
+        b"" if host is None else b"X-Forwarded-Host: %b\r\n" % host,
+        head.minor,
+    )
+    request = Request(head, framing, prefix, kept_id)
+    request.host_at = len(start_line) if host is None else 0
+    # RFC 9112, section 9.3: a proxy must not keep an HTTP/1.0 client's connection.
+    request.persistent = head.minor == 1 and b"close" not in named
+    # RFC 9110, section 10.1.1: the expectation of an HTTP/1.0 client is ignored.
+    request.expects_continue = head.minor == 1 and b"100-continue" in expects
+    return request
+
+
+def _is_kept(field: Field, named: frozenset[bytes]) -> bool:
+    """Of the fields that must be looked at, Expect alone is copied, and not because somebody named it in Connection."""
+    return field.key == b"expect" and field.key not in named
+
+
+def _other_form(head: RequestHead, host: bytes | None) -> tuple[bytes | None, bytes]:
+    """Return host and target of a request whose target is not in origin-form (RFC 9112, section 3.2)."""
+    if head.target == b"*" and head.method == b"OPTIONS":
+        return host, head.target
+    match = _ABSOLUTE_FORM.fullmatch(head.target)
+    if match is None or not match[1]:
+        raise MessageError(400, "target", "the request target is neither a path nor an http:// address")
+    if host is None and head.minor:
+        raise MessageError(400, "host", "Host is missing or repeated")
+    target = match[2]
+    if not target:
+        target = b"*" if head.method == b"OPTIONS" else b"/"
+    elif target.startswith(b"?"):
+        target = b"/" + target
+    # RFC 9112, section 3.2.2: the authority replaces the received Host.
+    return match[1], target
+
+
+def _is_authority(host: bytes) -> bool:
+    match = _AUTHORITY.fullmatch(host)
+    return match is not None and (not match[1] or int(match[1]) <= 65535)
+
+
+def _framing_line(framing: Framing) -> bytes:
+    if framing.kind == LENGTH:
+        return b"Content-Length: %d\r\n" % framing.length
+    return b"Transfer-Encoding: chunked\r\n" if framing.kind == CHUNKED else b""
+
+
+class Response:
+    """A response as it is forwarded: everything that the data path needs to know of its head."""
+
+    __slots__ = ("_fields", "_length", "framing", "has_date", "minor", "plain", "reusable", "status")
+
+    def __init__(self, head: ResponseHead, framing: Framing, fields: bytes, length: bytes) -> None:
+        self.status = head.status
+        self.minor = head.minor
+        self.framing = framing
+        """How the body is framed, if the request was not HEAD."""
+        self._fields = fields
+        self._length = length
+        self.has_date = True
+        self.reusable = False
+        """May another request follow on the endpoint's connection?"""
+        self.plain: bytes | None = None
+        """The whole head to send in the common case: the client keeps its connection, the framing stays as it is."""
+
+    def head_for(self, *, framing: Framing, close: bool, date: bytes) -> bytes:
+        """Return the head to send with a body framed by `framing`; `date` is the value for a Date that is missing."""
+        return b"%b%b%b%b\r\n" % (
+            self._fields,
+            self._length if framing.kind == NO_BODY else _framing_line(framing),
+            b"" if self.has_date else b"Date: %b\r\n" % date,
+            b"Connection: close\r\n" if close else b"",
+        )
+
+
+def prepare_response(head: ResponseHead) -> Response:
+    """Return what is forwarded for `head`. Raises MessageError(502)."""
+    framing, trusted = response_framing(head)
+    status = head.status
+    options: list[bytes] = []
+    length = b""
+    has_date = False
+    for field in head.fields:
+        if field.special:
+            if field.key == b"connection":
+                options += list_members(field.value)
+            elif field.key == b"date":
+                has_date = True
+            elif field.key == b"content-length":
+                length = b"Content-Length: %b\r\n" % field.value
+    named = frozenset(options)
+    copied = b"".join(
+        [field.line for field in head.fields if field.key not in _RESPONSE_NOT_COPIED and field.key not in named]
+    )
+    # RFC 9110, section 8.6: no Content-Length in 1xx and 204; to HEAD and in 304 it tells what there would have been.
+    if status < 200 or status == 204 or framing.kind == CHUNKED:
+        length = b""
+    fields = b"HTTP/1.1 %d %b\r\n%b" % (status, head.reason, copied)
+    response = Response(head, framing, fields, length)
+    response.has_date = has_date and b"date" not in named
+    response.reusable = trusted and head.minor == 1 and b"close" not in named
+    if response.has_date and framing.kind in (LENGTH, CHUNKED, NO_BODY):
+        response.plain = response.head_for(framing=framing, close=False, date=b"")
+    return response
+
+
+class RequestReader:
+    """Reads and prepares request heads, remembering those without a body that it saw before.
+
+    `get` is the cache itself: bytes that are one whole head → Request or None.
+    """
+
+    def __init__(self, parser: HeadParser) -> None:
+        self._parser = parser
+        self.limits = parser.limits
+        self._seen: dict[bytes, Request] = {}
+        self.get = self._seen.get
+
+    def read(self, raw: bytes) -> Request:
+        """Return the request whose head is `raw`. Raises MessageError."""
+        request = self._seen.get(raw)
+        if request is None:
+            request = prepare_request(self._parser.request(raw))
+            if request.framing.kind == NO_BODY and len(raw) <= _CACHED_HEAD_BYTES:
+                if len(self._seen) >= _CACHED_HEADS:
+                    self._seen.clear()
+                self._seen[raw] = request
+        return request
+
+
+class ResponseReader:
+    """Reads and prepares response heads, remembering those that it saw before."""
+
+    def __init__(self, parser: HeadParser) -> None:
+        self._parser = parser
+        self.limits = parser.limits
+        self._seen: dict[bytes, Response] = {}
+        self.get = self._seen.get
+
+    def read(self, raw: bytes) -> Response:
+        """Return the response whose head is `raw`. Raises MessageError(502)."""
+        response = self._seen.get(raw)
+        if response is None:
+            try:
+                response = prepare_response(self._parser.response(raw))
+            except MessageError as error:
+                raise MessageError(502, error.what, error.detail) from None
+            if len(raw) <= _CACHED_HEAD_BYTES:
+                if len(self._seen) >= _CACHED_HEADS:
+                    self._seen.clear()
+                self._seen[raw] = response
+        return response

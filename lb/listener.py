@@ -1,0 +1,173 @@
+"""SHELL: owns listening sockets: accepts in batches, can pause, and can be closed without losing who waits.
+
+asyncio.Server can do neither of the last two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Sequence
+
+from lb.endpoint import format_authority
+
+log = logging.getLogger(__name__)
+
+_BATCH = 64
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_EXHAUSTED_PAUSE = 0.5
+
+
+class ListenError(Exception):
+    """A socket cannot be bound. One line: which, why, and what to do."""
+
+
+def bind_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Return sockets that listen on `host`:`port`; a name may stand for several, `::` is both families.
+
+    Port 0 takes any free port, the same one for all of them. Raises ListenError.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ListenError(
+            f"can't listen on {host}: {error.strerror or error}: set host to an address of this machine"
+        ) from None
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+            sock.bind((address[0], port, *address[2:]))
+            port = sock.getsockname()[1]
+            sock.listen(backlog)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise ListenError(_explain(host, port, error)) from None
+    return sockets
+
+
+def _explain(host: str, port: int, error: OSError) -> str:
+    place = format_authority(host, port)
+    if error.errno == errno.EADDRINUSE:
+        return f"can't listen on {place}: the port is taken: stop what listens there, or set another port"
+    if error.errno == errno.EACCES:
+        return f"can't listen on {place}: not allowed: ports below 1024 need privileges, set another port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"can't listen on {place}: not an address of this machine: set host to 0.0.0.0, or to one that is"
+    return f"can't listen on {place}: {error.strerror}"
+
+
+class Listener:
+    """Accepts connections from `sockets` and gives each a protocol from `factory`."""
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        factory: Callable[[], asyncio.BaseProtocol],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        has_room: Callable[[], bool] = lambda: True,
+        on_pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`has_room` says before each accept whether another connection may come; `resume` after there is room again."""
+        self._sockets = list(sockets)
+        self._factory = factory
+        self._loop = loop
+        self._has_room = has_room
+        self._on_pause = on_pause
+        self._starting: set[asyncio.Task[object]] = set()
+        self._accepting = False
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The bound addresses, for people."""
+        return [format_authority(*sock.getsockname()[:2]) for sock in self._sockets]
+
+    @property
+    def port(self) -> int:
+        """The bound port."""
+        return int(self._sockets[0].getsockname()[1])
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._accepting = True
+        for sock in self._sockets:
+            self._loop.add_reader(sock, self._accept, sock)
+
+    def pause(self) -> None:
+        """Accept no more for now; clients wait in the kernel's queue."""
+        if self._accepting:
+            self._accepting = False
+            for sock in self._sockets:
+                self._loop.remove_reader(sock)
+
+    def resume(self) -> None:
+        """Accept again, if it was paused."""
+        if not self._accepting and self._sockets:
+            if self._retry is not None:
+                self._retry.cancel()
+                self._retry = None
+            self.start()
+
+    async def close(self) -> None:
+        """Accept what waits in the queue, then close: closing first would reset those clients.
+
+        Returns when all of them have their protocols.
+        """
+        self.pause()
+        if self._retry is not None:
+            self._retry.cancel()
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            while self._accept_one(sock):
+                pass
+            sock.close()
+        if self._starting:
+            await asyncio.wait(self._starting)
+
+    def _accept(self, sock: socket.socket) -> None:
+        for _ in range(_BATCH):
+            if not self._has_room():
+                self._on_pause()
+                self.pause()
+                return
+            if not self._accept_one(sock):
+                return
+
+    def _accept_one(self, sock: socket.socket) -> bool:
+        """Accept one connection. Returns False when there is none, or no descriptor for it."""
+        try:
+            connection, _ = sock.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionAbortedError:
+            return True
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            log.error("can't accept: %s: raise the limit of open files, or lower maxConnections", error.strerror)
+            if self._accepting:
+                self.pause()
+                self._retry = self._loop.call_later(_EXHAUSTED_PAUSE, self.resume)
+            return False
+        connection.setblocking(False)
+        task = self._loop.create_task(self._serve(connection))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return True
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._factory, connection)
+        except OSError:
+            # The client reset the connection between accept and here.
+            connection.close()

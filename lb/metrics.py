@@ -1,0 +1,97 @@
+"""Counters over one flat array of unsigned 64-bit integers.
+
+A flat array is created once per endpoint, never per request, holds nothing that the garbage collector tracks, and can
+later be a mapped file that several processes share. `slot` gives the place of an endpoint's block; the constants are offsets.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from lb.endpoint import Endpoint, EndpointKey, Snapshot
+from lb.errors import EndReason
+
+# Offsets in the block of the process.
+(
+    CONNECTIONS,
+    CONNECTIONS_OPEN,
+    EXCHANGES,
+    EXCHANGES_OPEN,
+    WAITING,
+    OWN_REPLIES_4XX,
+    OWN_REPLIES_5XX,
+    ACCEPT_PAUSES,
+) = range(8)
+
+# Offsets in the block of an endpoint. RESPONSES is the first of five: 1xx to 5xx.
+(
+    PICKS,
+    RESPONSES,
+    _2XX,
+    _3XX,
+    _4XX,
+    _5XX,
+    CONNECTS,
+    REUSES,
+    CONNECT_FAILURES,
+    RESETS,
+    RETRIES,
+    SET_ASIDES,
+) = range(12)
+
+_BLOCK = 16
+_END_REASONS = list(EndReason)
+_END_INDEX = {reason: _BLOCK + at for at, reason in enumerate(_END_REASONS)}
+_FIRST_SLOT = _BLOCK + 32
+
+
+class Metrics:
+    """All counters of a process. `values[PROCESS_COUNTER]` or `values[slot + ENDPOINT_COUNTER]` += n."""
+
+    def __init__(self) -> None:
+        self.values = array("Q", bytes(8 * _FIRST_SLOT))
+        self._slots: dict[EndpointKey, int] = {}
+        self._free: list[int] = []
+        self._gone: list[EndpointKey] = []
+
+    def slot(self, key: EndpointKey) -> int:
+        """Return the place of the endpoint's block."""
+        slot = self._slots.get(key)
+        if slot is None:
+            if self._free:
+                slot = self._free.pop()
+            else:
+                slot = len(self.values)
+                self.values.extend([0] * _BLOCK)
+            self._slots[key] = slot
+        return slot
+
+    def ended(self, reason: EndReason) -> None:
+        """Count the end of an exchange."""
+        self.values[_END_INDEX[reason]] += 1
+
+    def endings(self) -> Iterator[tuple[EndReason, int]]:
+        """Yield how many exchanges ended for each reason."""
+        for reason in _END_REASONS:
+            yield reason, self.values[_END_INDEX[reason]]
+
+    def endpoint(self, endpoint: Endpoint, counter: int) -> int:
+        """Return one counter of an endpoint."""
+        slot = self._slots.get(endpoint.key)
+        return 0 if slot is None else self.values[slot + counter]
+
+    def known(self) -> list[EndpointKey]:
+        """Return the endpoints that have counters, those that left included."""
+        return list(self._slots)
+
+    def retain(self, snapshot: Snapshot, *, gone_limit: int = 256) -> None:
+        """Keep the counters of endpoints that left for a while: of the last `gone_limit` of them."""
+        here = {endpoint.key for endpoint in snapshot}
+        self._gone = [key for key in self._gone if key not in here]
+        known_gone = set(self._gone)
+        self._gone += [key for key in self._slots if key not in here and key not in known_gone]
+        while len(self._gone) > gone_limit:
+            slot = self._slots.pop(self._gone.pop(0))
+            self.values[slot : slot + _BLOCK] = array("Q", bytes(8 * _BLOCK))
+            self._free.append(slot)

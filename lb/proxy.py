@@ -1,0 +1,168 @@
+"""SHELL: what all client connections of a process share, and the few timers that serve them.
+
+It is handed to every connection; `server` builds it. The configuration is one reference here, so that it can be swapped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from lb import metrics
+from lb.config import Config
+from lb.deadline import NEVER, Deadlines
+from lb.endpoint import Endpoint, Snapshot
+from lb.exchange import Exchange
+from lb.http1.forwarding import RequestReader, ResponseReader
+from lb.http1.head import HeadLimits, HeadParser
+from lb.service import Service
+from lb.upstream import Upstream
+
+if TYPE_CHECKING:
+    from lb.downstream import Downstream
+
+LAST_REQUEST_SECONDS = 1.0
+_POOL_SWEEP = 0.5
+
+
+class Proxy:
+    """The state that connections share."""
+
+    def __init__(
+        self,
+        config: Config,
+        service: Service[Upstream],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Callable[[], float],
+        id_prefix: bytes,
+    ) -> None:
+        self.config = config
+        self.service = service
+        self.loop = loop
+        self.clock = clock
+        recogniser = config.parser == "auto"
+        limits = HeadLimits(config.max_request_head_bytes, config.max_request_target_bytes, config.max_header_fields)
+        self.requests = RequestReader(HeadParser(limits, recogniser=recogniser))
+        # An endpoint is trusted with a larger head than a client: it is ours.
+        self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser))
+        self.deadlines = Deadlines()
+        self.connections: set[Downstream] = set()
+        self.closing = False
+        """Do responses say `Connection: close`?"""
+        self.is_draining = False
+        """Is the listener closed, or about to be? Then idle connections are given `LAST_REQUEST_SECONDS`."""
+        self.on_connection_closed: Callable[[], None] = lambda: None
+        self._id_prefix = id_prefix
+        self._ids = 0
+        self._date = b""
+        self._date_second = -1
+        self._tick: asyncio.TimerHandle | None = None
+        self._tick_at = NEVER
+        self._return: asyncio.TimerHandle | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        service.on_available = self._wake_waiting
+
+    def idle_deadline(self) -> float:
+        """Return until when a connection may idle from now on."""
+        config = self.config
+        now = self.clock()
+        if self.is_draining:
+            return now + min(LAST_REQUEST_SECONDS, config.drain_timeout)
+        return now + config.idle_timeout
+
+    def new_request_id(self) -> bytes:
+        """Return an id that no other request has: 16 random hexadecimal digits of this process, then a count."""
+        self._ids += 1
+        return b"%b%08x" % (self._id_prefix, self._ids)
+
+    def new_upstream(self, endpoint: Endpoint) -> Upstream:
+        """Return a connection to `endpoint` that is not connected yet."""
+        return Upstream(endpoint, self.responses, self._idle_lost)
+
+    def http_date(self) -> bytes:
+        """Return the value of a Date field for now (RFC 9110, section 5.6.7)."""
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """Every exchange comes by here once, with its four stamps and its end reason."""
+        self.service.metrics.values[metrics.EXCHANGES_OPEN] -= 1
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Balance over `snapshot` from now on; close the idle connections to endpoints that left."""
+        for upstream in self.service.replace(snapshot, self.clock()):
+            upstream.close()
+
+    # Timers: one tick for all deadlines, one for the next endpoint that returns, one sweep of the pool.
+
+    def file_deadline(self, connection: Downstream) -> None:
+        """Look at the connection when its deadline passes."""
+        self.deadlines.file(connection)
+        if connection.filed < self._tick_at:
+            self._schedule_tick()
+
+    def _schedule_tick(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._tick_at = self.deadlines.next_tick()
+        if self._tick_at < NEVER:
+            self._tick = self.loop.call_later(max(self._tick_at - self.clock(), 0.0), self._tick_passed)
+
+    def _tick_passed(self) -> None:
+        self._tick = None
+        self._tick_at = NEVER
+        self.deadlines.expire(self.clock())
+        self._schedule_tick()
+
+    def watch_returns(self) -> None:
+        """Requests wait, or an endpoint was set aside: look again when the next endpoint returns."""
+        if self._return is None and self.service.waiting:
+            now = self.clock()
+            at = self.service.set_aside.next_return(now)
+            if at is not None:
+                self._return = self.loop.call_later(max(at - now, 0.0) + 0.001, self._endpoint_returned)
+
+    def _endpoint_returned(self) -> None:
+        self._return = None
+        self._try_waiting()
+        self.watch_returns()
+
+    def _wake_waiting(self) -> None:
+        # Not from inside whatever found the endpoint: a waiting request starts on a fresh stack.
+        self.loop.call_soon(self._try_waiting)
+
+    def _try_waiting(self) -> None:
+        now = self.clock()
+        for waiter in self.service.waiting.in_order():
+            if not self.service.has_available(now):
+                break
+            waiter.try_again(now)
+        self.watch_returns()
+
+    def start(self) -> None:
+        """Start the sweep of the pool."""
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool)
+
+    def _sweep_pool(self) -> None:
+        for upstream in self.service.pool.expire(self.clock()):
+            upstream.close()
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool)
+
+    def stop(self) -> None:
+        """Cancel the timers and close the idle connections."""
+        for handle in (self._tick, self._return, self._sweep):
+            if handle is not None:
+                handle.cancel()
+        for upstream in self.service.pool.clear():
+            upstream.close()
+
+    def _idle_lost(self, upstream: Upstream) -> None:
+        self.service.pool.forget(upstream.endpoint.key, upstream)

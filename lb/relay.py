@@ -1,0 +1,464 @@
+"""SHELL: drives the upstream side of one client connection: attempts, the request's way up, the response's way down.
+
+One relay a connection, for one exchange at a time. It decides nothing: `attempts` says what follows a failure,
+`exchange` what may happen when, `service` who is next.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from lb import metrics
+from lb.attempts import Attempts, HeldBody, Next
+from lb.deadline import NEVER
+from lb.endpoint import Endpoint
+from lb.errors import ConnectFailure, EndReason
+from lb.exchange import Event, Exchange
+from lb.flow import NOT_CONNECTED, WRITER_FULL, Flow
+from lb.http1.forwarding import Response
+from lb.http1.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
+from lb.http1.message import Field, MessageError
+from lb.upstream import Upstream
+
+if TYPE_CHECKING:
+    from lb.proxy import Proxy
+
+log = logging.getLogger(__name__)
+
+_CHUNKED = Framing(CHUNKED)
+_NO_TRAILERS: list[Field] = []
+
+
+class ClientSide(Protocol):
+    """What the relay needs of the client's connection."""
+
+    forwarded_for: bytes
+    request_flow: Flow
+    response_flow: Flow
+
+    def set_deadline(self, deadline: float) -> None:
+        """Tell the relay when `deadline` has passed."""
+
+    def must_close(self) -> bool:
+        """Is the response that is about to begin the last one on this connection?"""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a response."""
+
+    def answer(self, status: int, reason: EndReason, detail: str, what: str, retry_after: int | None) -> None:
+        """Send a reply of our own."""
+
+    def cut(self) -> None:
+        """The response can't be completed: let the client see that."""
+
+    def exchange_ended(self, exchange: Exchange, *, close: bool) -> None:
+        """The response is complete."""
+
+
+class Relay:
+    """Takes exchanges to an endpoint and back, one at a time."""
+
+    __slots__ = (
+        "_attempts",
+        "_body",
+        "_chunked",
+        "_client",
+        "_close",
+        "_endpoint",
+        "_proxy",
+        "_sent",
+        "_trial",
+        "_upstream",
+        "_waiting",
+        "exchange",
+    )
+
+    def __init__(self, proxy: Proxy, client: ClientSide) -> None:
+        self._proxy = proxy
+        self._client = client
+        self.exchange: Exchange | None = None
+        self._attempts: Attempts | None = None
+        self._body: HeldBody | None = None
+        self._endpoint: Endpoint | None = None
+        self._upstream: Upstream | None = None
+        self._sent = False
+        """Is a connection there, and was the head written to it?"""
+        self._trial = False
+        self._waiting = False
+        self._close = False
+        self._chunked = False
+        """Is the response's body sent in the chunked coding?"""
+
+    # The request
+
+    def start(self, exchange: Exchange, now: float) -> None:
+        """A request head is here: take it to an endpoint."""
+        proxy = self._proxy
+        self.exchange = exchange
+        request = exchange.request
+        if exchange.request_id is None:
+            exchange.request_id = proxy.new_request_id()
+        if request.framing.kind != NO_BODY:
+            self._body = HeldBody(proxy.service.rules.body_limit)
+        endpoint = proxy.service.pick(request, now)
+        if endpoint is None:
+            self._try_next(now)
+        else:
+            self._attempt(endpoint, now)
+
+    def request_body_received(self, data: bytes, *, done: bool, trailers: list[Field] = _NO_TRAILERS) -> None:
+        """A piece of the request's body was read."""
+        exchange = self.exchange
+        assert exchange is not None
+        assert self._body is not None
+        if exchange.request.chunked:
+            data = encode_chunk(data)
+            if done:
+                data += encode_last_chunk(trailers)
+        self._body.add(data, sent=self._sent)
+        now = self._proxy.clock()
+        if done:
+            exchange.happened(Event.REQUEST_RECEIVED)
+        if self._sent:
+            assert self._upstream is not None
+            self._upstream.transport.write(data)
+            if not exchange.is_committed:
+                config = self._proxy.config
+                self._client.set_deadline(now + (config.response_timeout if done else config.body_idle_timeout))
+        elif self._body.size >= max(self._proxy.service.rules.body_limit, 65536):
+            self._client.request_flow.hold(NOT_CONNECTED)
+
+    # Attempts
+
+    def _attempt(self, endpoint: Endpoint, now: float) -> None:
+        service = self._proxy.service
+        counters = service.metrics
+        slot = counters.slot(endpoint.key)
+        counters.values[slot + metrics.PICKS] += 1
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.slot = slot
+        self._endpoint = endpoint
+        self._trial = service.set_aside.picked(endpoint.key, now)
+        # A connection from the pool may have died with others of its kind: a further attempt takes a new one.
+        if self._attempts is None or not self._attempts.count:
+            upstream = service.pool.checkout(endpoint.key, now)
+            if upstream is not None:
+                counters.values[slot + metrics.REUSES] += 1
+                self._upstream = upstream
+                self._send(upstream, now)
+                return
+        self._upstream = upstream = self._proxy.new_upstream(endpoint)
+        self._client.set_deadline(NEVER)
+        upstream.connect(self, self._proxy.loop, self._proxy.config.connect_timeout)
+
+    def _send(self, upstream: Upstream, now: float) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        assert exchange.request_id is not None
+        request = exchange.request
+        client = self._client
+        exchange.upstream_ready = now
+        upstream.begin(self, is_head=request.is_head)
+        client.response_flow.couple(upstream.transport)
+        self._sent = True
+        head = request.head_for(upstream.endpoint.authority, client.forwarded_for, exchange.request_id)
+        body = self._body
+        if body is None:
+            upstream.transport.write(head)
+            client.set_deadline(now + self._proxy.config.response_timeout)
+            return
+        upstream.transport.write(b"".join([head, *body.pieces()]))
+        body.was_sent()
+        config = self._proxy.config
+        client.set_deadline(
+            now + (config.response_timeout if exchange.is_request_complete else config.body_idle_timeout)
+        )
+        client.request_flow.release(NOT_CONNECTED)
+
+    def _tries(self) -> Attempts:
+        if self._attempts is None:
+            assert self.exchange is not None
+            self._attempts = Attempts(self._proxy.service.rules, self.exchange.head_received)
+        return self._attempts
+
+    def _try_next(self, now: float) -> None:
+        """Try the next endpoint, or wait for one, or give up."""
+        attempts = self._tries()
+        service = self._proxy.service
+        endpoint = service.pick_again(attempts, now)
+        if endpoint is not None:
+            self._retry(endpoint, now)
+        elif attempts.wait_deadline <= now:
+            self._no_endpoint(EndReason.NO_ENDPOINT)
+        elif not service.may_return(now):
+            self._answer(502, EndReason.RESET_BEFORE_HEAD, "every endpoint closed the connection before it answered")
+        elif not service.waiting.enter(self):
+            self._no_endpoint(EndReason.WAITING_LIMIT)
+        else:
+            self._waiting = True
+            self._client.set_deadline(attempts.wait_deadline)
+            self._proxy.watch_returns()
+
+    def _retry(self, endpoint: Endpoint, now: float) -> None:
+        assert self.exchange is not None
+        if self._attempts is not None and self._attempts.count:
+            counters = self._proxy.service.metrics
+            counters.values[counters.slot(endpoint.key) + metrics.RETRIES] += 1
+        self._attempt(endpoint, now)
+
+    def try_again(self, now: float) -> bool:
+        """An endpoint may have returned, or a new one is here: take it. Returns False if there is none."""
+        attempts = self._tries()
+        endpoint = self._proxy.service.pick_returned(attempts, now)
+        if endpoint is None:
+            return False
+        self._leave_waiting()
+        self._retry(endpoint, now)
+        return True
+
+    def _leave_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._proxy.service.waiting.leave(self)
+
+    def _no_endpoint(self, reason: EndReason) -> None:
+        if reason is EndReason.WAITING_LIMIT:
+            detail = "no endpoint can be reached, and too many requests are waiting for one already"
+        else:
+            detail = "no endpoint could be reached"
+        self._answer(503, reason, detail, retry_after=1)
+
+    # What the upstream tells us
+
+    def upstream_connected(self, upstream: Upstream) -> None:
+        """The connect succeeded: send the request."""
+        now = self._proxy.clock()
+        self._trial = False
+        if self._proxy.service.connected(upstream.endpoint.key, now):
+            log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
+        self._send(upstream, now)
+
+    def upstream_connect_failed(self, upstream: Upstream, failure: ConnectFailure) -> None:
+        """The connect failed: go on to the next endpoint."""
+        now = self._proxy.clock()
+        key = upstream.endpoint.key
+        trial, self._trial = self._trial, False
+        self._upstream = None
+        if failure is ConnectFailure.LOCAL:
+            if trial:
+                self._proxy.service.set_aside.trial_abandoned(key, now)
+            self._answer(503, EndReason.CONNECT_FAILED, "out of descriptors, ports or memory", retry_after=1)
+            return
+        newly, idle = self._proxy.service.connect_failed(key, now, trial=trial)
+        if newly:
+            log.warning("endpoint %s is set aside: connect %s", upstream.endpoint.authority, failure.value)
+            self._proxy.watch_returns()
+        for connection in idle:
+            connection.close()
+        if self._tries().connect_failed(key) is Next.TRY:
+            self._try_next(now)
+        else:
+            self._no_endpoint(EndReason.NO_ENDPOINT)
+
+    def interim_received(self, upstream: Upstream, response: Response) -> None:
+        """Pass a 1xx response on, but not to an HTTP/1.0 client (RFC 9110, section 15.2)."""
+        assert self.exchange is not None
+        if self.exchange.request.minor:
+            self._client.write(response.head_for(framing=response.framing, close=False, date=self._proxy.http_date()))
+
+    def response_received(
+        self, upstream: Upstream, response: Response, framing: Framing, body: bytes, done: bool
+    ) -> None:
+        """Commit: send the head, and what is here of the body, in one write."""
+        exchange = self.exchange
+        assert exchange is not None
+        client = self._client
+        proxy = self._proxy
+        now = proxy.clock()
+        exchange.happened(Event.RESPONSE_HEAD_RECEIVED)
+        exchange.committed(response.status, now)
+        self._close = close = client.must_close()
+        proxy.service.metrics.values[exchange.slot + metrics.RESPONSES + response.status // 100 - 1] += 1
+        if framing is response.framing and response.plain is not None and not close:
+            head = response.plain
+            self._chunked = framing.kind == CHUNKED
+        else:
+            head = self._unusual_head(response, framing, close)
+        if self._chunked:
+            body = encode_chunk(body)
+            if done:
+                body += encode_last_chunk(_NO_TRAILERS if upstream.decoder is None else upstream.decoder.trailers)
+        client.write(head + body if body else head)
+        if done:
+            self._response_ended(upstream, now)
+        else:
+            client.set_deadline(now + proxy.config.body_idle_timeout)
+
+    def _unusual_head(self, response: Response, framing: Framing, close: bool) -> bytes:
+        """Return the head for another framing than the endpoint's, or one that says close or needs a Date."""
+        assert self.exchange is not None
+        self._chunked = False
+        if framing.kind in (CHUNKED, UNTIL_CLOSE):
+            if self.exchange.request.minor:
+                framing = _CHUNKED
+                self._chunked = True
+            else:
+                # HTTP/1.0 has no chunks: the end of the connection ends the body.
+                framing = Framing(UNTIL_CLOSE)
+                self._close = close = True
+        return response.head_for(framing=framing, close=close, date=self._proxy.http_date())
+
+    def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
+        """Pass a piece of the body on."""
+        now = self._proxy.clock()
+        if self._chunked:
+            body = encode_chunk(body)
+            if done:
+                body += encode_last_chunk(_NO_TRAILERS if upstream.decoder is None else upstream.decoder.trailers)
+        if body:
+            self._client.write(body)
+        if done:
+            self._response_ended(upstream, now)
+        else:
+            self._client.set_deadline(now + self._proxy.config.body_idle_timeout)
+
+    def response_malformed(self, upstream: Upstream, error: MessageError) -> None:
+        """The endpoint broke the protocol: 502, or a cut if the response had begun. The connection goes."""
+        exchange = self.exchange
+        assert exchange is not None
+        log.warning("endpoint %s sent a bad response: %s", upstream.endpoint.authority, error.detail)
+        self._drop_upstream()
+        if exchange.is_committed:
+            exchange.happened(Event.UPSTREAM_LOST)
+            self._cut(EndReason.BAD_RESPONSE)
+        else:
+            self._answer(
+                502, EndReason.BAD_RESPONSE, f"the endpoint sent a bad response: {error.detail}", what=error.what
+            )
+
+    def upstream_lost(self, upstream: Upstream) -> None:
+        """The connection died: before the commit another endpoint may answer, after it the client must see it."""
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.happened(Event.UPSTREAM_LOST)
+        counters = self._proxy.service.metrics
+        counters.values[exchange.slot + metrics.RESETS] += 1
+        self._upstream = None
+        self._client.response_flow.uncouple()
+        if exchange.is_committed:
+            self._cut(EndReason.RESET_IN_BODY)
+            return
+        sent, self._sent = self._sent, False
+        verdict = self._tries().lost(
+            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=sent, body=self._body
+        )
+        if verdict is Next.TRY:
+            exchange.happened(Event.RETRIED)
+            self._client.request_flow.release(WRITER_FULL)
+            self._try_next(self._proxy.clock())
+        else:
+            self._answer(502, EndReason.RESET_BEFORE_HEAD, "the endpoint closed the connection before it answered")
+
+    def upstream_full(self, full: bool) -> None:
+        """Hold the client's request body while the endpoint takes no more of it."""
+        if full:
+            self._client.request_flow.hold(WRITER_FULL)
+        else:
+            self._client.request_flow.release(WRITER_FULL)
+
+    # Ends
+
+    def _response_ended(self, upstream: Upstream, now: float) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.happened(Event.RESPONSE_ENDED)
+        self._client.response_flow.uncouple()
+        self._upstream = None
+        complete = exchange.is_request_complete
+        upstream.release()
+        # A request that was not read to its end can't be completed there: that connection is of no more use.
+        if not (
+            complete and upstream.reusable and self._proxy.service.pool.checkin(upstream.endpoint.key, upstream, now)
+        ):
+            upstream.close()
+        self._end(EndReason.OK, now)
+        self._client.exchange_ended(exchange, close=self._close)
+
+    def _answer(
+        self, status: int, reason: EndReason, detail: str, *, what: str = "", retry_after: int | None = None
+    ) -> None:
+        """End the exchange with a reply of our own."""
+        exchange = self.exchange
+        assert exchange is not None
+        now = self._proxy.clock()
+        exchange.committed(status, now)
+        self._client.answer(status, reason, detail, what, retry_after)
+        exchange.happened(Event.RESPONSE_ENDED)
+        close = self._client.must_close()
+        self._end(reason, now)
+        self._client.exchange_ended(exchange, close=close)
+
+    def _cut(self, reason: EndReason) -> None:
+        self._end(reason, self._proxy.clock())
+        self._client.cut()
+
+    def refuse(self, status: int, reason: EndReason, error: MessageError) -> None:
+        """The request's body turned out to be bad or too large: end the exchange."""
+        exchange = self.exchange
+        assert exchange is not None
+        self._drop_upstream()
+        if exchange.is_committed:
+            exchange.happened(Event.UPSTREAM_LOST)
+            self._cut(reason)
+        else:
+            self._answer(status, reason, error.detail, what=error.what)
+
+    def client_lost(self, reason: EndReason = EndReason.CLIENT_GONE) -> None:
+        """The client is gone, or given up: close its upstream at once."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.happened(Event.CLIENT_LOST)
+            self._drop_upstream()
+            self._end(reason, self._proxy.clock())
+
+    def deadline_passed(self, now: float) -> None:
+        """What was awaited did not come in time."""
+        exchange = self.exchange
+        assert exchange is not None
+        if self._waiting:
+            self._leave_waiting()
+            self._no_endpoint(EndReason.NO_ENDPOINT)
+        elif exchange.is_committed:
+            self._drop_upstream()
+            exchange.happened(Event.UPSTREAM_LOST)
+            self._cut(EndReason.BODY_TIMEOUT)
+        elif exchange.is_request_complete:
+            self._drop_upstream()
+            self._answer(504, EndReason.RESPONSE_TIMEOUT, "the endpoint did not answer in time")
+        else:
+            self._drop_upstream()
+            self._answer(408, EndReason.BODY_TIMEOUT, "the request's body made no progress")
+
+    def _drop_upstream(self) -> None:
+        """Give up the connection, wherever it stands."""
+        self._leave_waiting()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._client.response_flow.uncouple()
+            upstream.abort()
+            if self._trial:
+                self._proxy.service.set_aside.trial_abandoned(upstream.endpoint.key, self._proxy.clock())
+
+    def _end(self, reason: EndReason, now: float) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.ended(reason, now)
+        service = self._proxy.service
+        service.metrics.ended(reason)
+        if self._endpoint is not None:
+            service.policy.record(self._endpoint, reason, now - exchange.head_received)
+        self._proxy.exchange_ended(exchange)
+        self.exchange = self._attempts = self._body = self._endpoint = None
+        self._sent = self._trial = self._close = False

@@ -1,0 +1,206 @@
+"""SHELL: the composition root: wire, become ready, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Callable
+from functools import partial
+
+from lb import metrics
+from lb.admin import AdminProtocol, Pages
+from lb.attempts import RetryRules
+from lb.balancer.round_robin import RoundRobin
+from lb.config import Config
+from lb.discovery import DiscoveryError, Source
+from lb.discovery.file import FileSource
+from lb.discovery.static import StaticSource
+from lb.downstream import Downstream
+from lb.endpoint import Snapshot
+from lb.listener import Listener, bind_sockets
+from lb.metrics import Metrics
+from lb.pool import Pool
+from lb.proxy import Proxy
+from lb.service import Service
+from lb.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """It can't start. One line: what is wrong, and what to do."""
+
+
+class Server:
+    """A load balancer: `start`, then `run` until `stop` was called."""
+
+    def __init__(
+        self,
+        config: Config,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Callable[[], float] | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """`source` replaces the one that the configuration names; `clock` is monotonic, in seconds."""
+        self._config = config
+        self._loop = loop
+        self._source = source or make_source(config)
+        rules = RetryRules(
+            retries=config.retries,
+            on_connect="connect" in config.retry_on,
+            on_reset="reset" in config.retry_on,
+            body_limit=config.retry_body_limit,
+            endpoint_wait=config.endpoint_wait,
+            connect_timeout=config.connect_timeout,
+        )
+        service: Service[Upstream] = Service(
+            policy=RoundRobin(offset=random.randrange(1 << 16)),
+            pool=Pool(idle_timeout=config.upstream_idle_timeout, max_idle=config.max_idle_per_endpoint),
+            metrics=Metrics(),
+            rules=rules,
+            max_waiting=config.max_waiting,
+        )
+        self.proxy = Proxy(config, service, loop, clock=clock or loop.time, id_prefix=os.urandom(8).hex().encode())
+        self.proxy.on_connection_closed = self._connection_closed
+        self.listener: Listener | None = None
+        self._side_listeners: list[Listener] = []
+        self._pages = Pages(self.proxy, self._readiness)
+        self._listed = False
+        self._stopping = asyncio.Event()
+        self._skip_delay = asyncio.Event()
+        self._all_closed = asyncio.Event()
+        self._end_now = asyncio.Event()
+
+    async def start(self) -> None:
+        """Bind, find the endpoints, accept. Raises StartError, or ListenError for a port that can't be had."""
+        config = self._config
+        sockets = bind_sockets(config.host, config.port, config.backlog)
+        self.listener = Listener(
+            sockets,
+            partial(Downstream, self.proxy),
+            self._loop,
+            has_room=self._has_room,
+            on_pause=self._accept_paused,
+        )
+        names = frozenset({"localhost", config.admin_host.lower()})
+        for host, port, is_admin in (
+            (config.admin_host, config.admin_port, True),
+            (config.probe_host, config.probe_port, False),
+        ):
+            if port is not None:
+                factory = partial(AdminProtocol, self.proxy, self._pages, admin=is_admin, allowed_hosts=names)
+                listener = Listener(bind_sockets(host, port, 128), factory, self._loop)
+                self._side_listeners.append(listener)
+                listener.start()
+                log.info("%s port on %s", "admin" if is_admin else "probe", ", ".join(listener.addresses))
+        try:
+            async with asyncio.timeout(config.startup_timeout):
+                await self._source.start(self._publish)
+        except DiscoveryError as error:
+            raise StartError(str(error)) from None
+        except TimeoutError:
+            raise StartError(
+                f"no endpoints were found within startupTimeout ({config.startup_timeout:g} s): see the lines above"
+            ) from None
+        self.proxy.start()
+        self.listener.start()
+        log.info("listening on %s", ", ".join(self.listener.addresses))
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._listed = True
+        self.proxy.replace(snapshot)
+
+    def _readiness(self) -> tuple[bool, str]:
+        if self._stopping.is_set():
+            return False, "stopping"
+        return (True, "ok") if self._listed else (False, "no complete list of endpoints yet")
+
+    # Room for connections
+
+    def _has_room(self) -> bool:
+        return len(self.proxy.connections) < self._config.max_connections
+
+    def _accept_paused(self) -> None:
+        counters = self.proxy.service.metrics.values
+        if not counters[metrics.ACCEPT_PAUSES]:
+            log.warning("maxConnections (%d) are open: accepting pauses until one closes", self._config.max_connections)
+        counters[metrics.ACCEPT_PAUSES] += 1
+
+    def _connection_closed(self) -> None:
+        if self.listener is not None and not self._stopping.is_set():
+            self.listener.resume()
+        if not self.proxy.connections:
+            self._all_closed.set()
+
+    # The end
+
+    def stop(self, *, skip_delay: bool = False) -> None:
+        """Drain and stop; a second call ends it now."""
+        if self._stopping.is_set():
+            log.warning("asked a second time: stopping now, %d connections are cut", len(self.proxy.connections))
+            self._end_now.set()
+        if skip_delay:
+            self._skip_delay.set()
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Read again what discovery reads from a file."""
+        if isinstance(self._source, FileSource):
+            self._source.reload()
+        else:
+            log.info("nothing to read again: only backendsFile is")
+
+    async def run(self) -> None:
+        """Serve until `stop`, drain, and return when everything is closed."""
+        await self._stopping.wait()
+        proxy = self.proxy
+        proxy.closing = True
+        delay = self._config.drain_delay
+        log.info("stopping: not ready, accepting for another %g s", 0 if self._skip_delay.is_set() else delay)
+        await self._wait_for(delay, self._skip_delay, self._end_now)
+        assert self.listener is not None
+        await self.listener.close()
+        proxy.is_draining = True
+        for connection in list(proxy.connections):
+            connection.drain()
+        if proxy.connections:
+            self._all_closed.clear()
+            log.info("draining: %d connections have up to %g s", len(proxy.connections), self._config.drain_timeout)
+            await self._wait_for(self._config.drain_timeout, self._all_closed, self._end_now)
+        await self.close()
+
+    async def _wait_for(self, seconds: float, *events: asyncio.Event) -> None:
+        """Wait until one of the events is set, `seconds` at most."""
+        if seconds > 0 and not any(event.is_set() for event in events):
+            waits = [self._loop.create_task(event.wait()) for event in events]
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            await asyncio.wait(waits)
+
+    async def close(self) -> None:
+        """Stop everything at once; also right when `start` failed half-way."""
+        proxy = self.proxy
+        if cut := len(proxy.connections):
+            log.warning("cutting %d connections that were not finished", cut)
+        for connection in list(proxy.connections):
+            connection.abort()
+        await self._source.stop()
+        for listener in (self.listener, *self._side_listeners):
+            if listener is not None:
+                await listener.close()
+        proxy.stop()
+        # Transports report their end in the next iteration.
+        await asyncio.sleep(0)
+        log.info("stopped")
+
+
+def make_source(config: Config) -> Source:
+    """Return the source that the configuration names."""
+    if config.discovery == "file":
+        assert config.backends_file is not None
+        return FileSource(config.backends_file, config.default_backend_port)
+    return StaticSource(config.static_backends())

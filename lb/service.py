@@ -1,0 +1,85 @@
+"""What is balanced: the endpoints of now, and everything that remembers something about them, in one place.
+
+Discovery replaces the snapshot; selection, set-aside, pool and counters follow it here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from lb import metrics
+from lb.attempts import Attempts, RetryRules
+from lb.balancer import Policy
+from lb.endpoint import Endpoint, EndpointKey, Snapshot
+from lb.health.set_aside import SetAside
+from lb.http1.forwarding import Request
+from lb.metrics import Metrics
+from lb.pool import Idle, Pool
+from lb.waiting import Waiting
+
+C = TypeVar("C", bound=Idle)
+
+
+class Service(Generic[C]):
+    """One set of endpoints, balanced by one policy. `C` is the type of an upstream connection."""
+
+    def __init__(self, *, policy: Policy, pool: Pool[C], metrics: Metrics, rules: RetryRules, max_waiting: int) -> None:
+        self.policy = policy
+        self.pool = pool
+        self.metrics = metrics
+        self.rules = rules
+        self.set_aside = SetAside()
+        self.waiting = Waiting(max_waiting)
+        self.snapshot: Snapshot = ()
+        self.on_available: Callable[[], None] = lambda: None
+        """Called when an endpoint returned or is new while requests wait for one."""
+
+    def replace(self, snapshot: Snapshot, now: float) -> list[C]:
+        """Balance over `snapshot` from now on; return the idle connections that are to be closed."""
+        self.set_aside.replace(self.snapshot, snapshot, now)
+        self.policy.replace(snapshot)
+        self.metrics.retain(snapshot)
+        self.snapshot = snapshot
+        if self.waiting:
+            self.on_available()
+        return self.pool.retain(endpoint.key for endpoint in snapshot)
+
+    def pick(self, request: Request, now: float) -> Endpoint | None:
+        """Return the endpoint for the first attempt, or None: none is available."""
+        return self.policy.pick(request, self.set_aside.out(now), now)
+
+    def pick_again(self, attempts: Attempts, now: float) -> Endpoint | None:
+        """Return the endpoint for a further attempt, or None: all were tried."""
+        return attempts.choose(self.policy, self.set_aside, now)
+
+    def pick_returned(self, attempts: Attempts, now: float) -> Endpoint | None:
+        """Return an endpoint for a request that waits, or None: it goes on waiting."""
+        return attempts.choose_returned(self.policy, self.set_aside, now)
+
+    def may_return(self, now: float) -> bool:
+        """Is waiting for an endpoint of any use? Not if all of them can be reached."""
+        return not any(endpoint.ready for endpoint in self.snapshot) or bool(self.set_aside.out(now))
+
+    def has_available(self, now: float) -> bool:
+        """Is there an endpoint that is ready and not set aside?"""
+        out = self.set_aside.out(now)
+        return any(endpoint.ready and endpoint.key not in out for endpoint in self.snapshot)
+
+    def connected(self, key: EndpointKey, now: float) -> bool:
+        """A connect succeeded. Is the endpoint back from being set aside?"""
+        self.metrics.values[self.metrics.slot(key) + metrics.CONNECTS] += 1
+        back = self.set_aside.connected(key, now)
+        if back and self.waiting:
+            self.on_available()
+        return back
+
+    def connect_failed(self, key: EndpointKey, now: float, *, trial: bool) -> tuple[bool, list[C]]:
+        """A connect was refused or timed out. Return whether the endpoint is set aside (anew), and what to close."""
+        counters, slot = self.metrics.values, self.metrics.slot(key)
+        counters[slot + metrics.CONNECT_FAILURES] += 1
+        if not self.set_aside.connect_failed(key, now, trial=trial):
+            return False, []
+        counters[slot + metrics.SET_ASIDES] += 1
+        # Whoever tries it next must see whether it can be connected to.
+        return True, self.pool.discard(key)

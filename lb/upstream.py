@@ -1,0 +1,264 @@
+"""SHELL: one connection to an endpoint. Reads responses and tells its sink what came.
+
+A connection serves one exchange at a time and idles in the pool in between. Its sink is whoever has the exchange now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from typing import Protocol, cast
+
+from lb.endpoint import Endpoint
+from lb.errors import ConnectFailure
+from lb.http1.forwarding import Response, ResponseReader
+from lb.http1.framing import LENGTH, NO_BODY, BodyDecoder, CloseBody, Framing, body_decoder
+from lb.http1.head import find_head_end
+from lb.http1.message import MessageError
+
+_NO_BODY = Framing(NO_BODY)
+_NO_LINGER = struct.pack("ii", 1, 0)
+_INTERIM_LIMIT = 32
+_WRITE_BUFFER_HIGH = 65536
+
+_LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+
+
+class UpstreamSink(Protocol):
+    """What becomes of a connection and its response."""
+
+    def upstream_connected(self, upstream: Upstream) -> None:
+        """The connect succeeded."""
+
+    def upstream_connect_failed(self, upstream: Upstream, failure: ConnectFailure) -> None:
+        """The connect failed: nothing was sent."""
+
+    def interim_received(self, upstream: Upstream, response: Response) -> None:
+        """A 1xx response: the final one is still to come."""
+
+    def response_received(
+        self, upstream: Upstream, response: Response, framing: Framing, body: bytes, done: bool
+    ) -> None:
+        """A response head, and as much of its body as came with it."""
+
+    def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
+        """More of the body."""
+
+    def response_malformed(self, upstream: Upstream, error: MessageError) -> None:
+        """What the endpoint sent is no acceptable response."""
+
+    def upstream_lost(self, upstream: Upstream) -> None:
+        """The connection was closed before the response was complete."""
+
+    def upstream_full(self, full: bool) -> None:
+        """The connection takes no more bytes for now, or takes bytes again."""
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to `endpoint`."""
+
+    __slots__ = (
+        "_buffer",
+        "_connecting",
+        "_interims",
+        "_is_head",
+        "_on_idle_lost",
+        "_responses",
+        "_scanned",
+        "_sink",
+        "decoder",
+        "endpoint",
+        "idle_since",
+        "reusable",
+        "reused",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, endpoint: Endpoint, responses: ResponseReader, on_idle_lost: IdleLost) -> None:
+        self.endpoint = endpoint
+        self.idle_since = 0.0
+        self.reused = False
+        """Did it serve an exchange before this one?"""
+        self.reusable = False
+        """Once the response is complete: may another request follow?"""
+        self.decoder: BodyDecoder | None = None
+        """The rest of the body that is being read, if any."""
+        self._responses = responses
+        self._on_idle_lost = on_idle_lost
+        self._connecting: asyncio.Task[None] | None = None
+        self._sink: UpstreamSink | None = None
+        self._buffer = b""
+        self._scanned = 0
+        self._interims = 0
+        self._is_head = False
+
+    def connect(self, sink: UpstreamSink, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+        """Connect within `timeout` seconds, and tell `sink`."""
+        self._sink = sink
+        self._connecting = loop.create_task(self._connect(loop, timeout))
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        key = self.endpoint.key
+        try:
+            async with asyncio.timeout(seconds):
+                await loop.create_connection(lambda: self, key[1], key[2])
+        except TimeoutError:
+            failure = ConnectFailure.TIMED_OUT
+        except ConnectionRefusedError:
+            failure = ConnectFailure.REFUSED
+        except OSError as error:
+            failure = ConnectFailure.LOCAL if error.errno in _LOCAL_ERRORS else ConnectFailure.UNREACHABLE
+        else:
+            return
+        if self._connecting is None:
+            # The time ran out between the connect and this line. The request may be on its way: what happens to it is
+            # told by connection_lost.
+            return
+        self._connecting = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.upstream_connect_failed(self, failure)
+
+    def begin(self, sink: UpstreamSink, *, is_head: bool) -> None:
+        """A request is about to be written: its response goes to `sink`."""
+        self._sink = sink
+        self._is_head = is_head
+        self.reusable = False
+
+    def release(self) -> None:
+        """The exchange is over; what comes from now on was not asked for."""
+        self._sink = None
+        self.decoder = None
+        self.reused = True
+
+    def is_usable(self) -> bool:
+        """Is the connection open, as far as is known?"""
+        return not self.transport.is_closing()
+
+    def close(self) -> None:
+        """Close in order."""
+        self._sink = None
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Give the connection up with a reset, or the attempt to make it."""
+        self._sink = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+        elif not self.transport.is_closing():
+            reset(self.transport)
+
+    # What the transport tells us
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Tell the sink that it can write."""
+        self.transport = transport = cast(asyncio.Transport, transport)
+        self._connecting = None
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
+        if self._sink is None:
+            reset(transport)
+        else:
+            self._sink.upstream_connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a head or a piece of a body."""
+        sink = self._sink
+        if sink is None:
+            # RFC 9112, section 6.3: bytes beyond the end of a response must not be taken for the next one.
+            reset(self.transport)
+            return
+        decoder = self.decoder
+        try:
+            if decoder is None:
+                self._head_received(sink, data)
+            else:
+                body, done = decoder.feed(data)
+                if done:
+                    self.reusable = self.reusable and not decoder.excess
+                sink.response_body_received(self, body, done)
+        except MessageError as error:
+            sink.response_malformed(self, error)
+
+    def _head_received(self, sink: UpstreamSink, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+        while True:
+            end = find_head_end(data, self._scanned, self._responses.limits)
+            if end < 0:
+                self._buffer = data
+                self._scanned = len(data)
+                return
+            response = self._responses.read(data[:end])
+            if response.status >= 200:
+                break
+            self._interims += 1
+            if response.status == 101 or self._interims > _INTERIM_LIMIT:
+                raise MessageError(502, "interim", "an interim response that nobody asked for, or too many of them")
+            sink.interim_received(self, response)
+            if self._sink is not sink:
+                return
+            data = data[end:]
+            self._scanned = 0
+        self._buffer = b""
+        self._scanned = self._interims = 0
+        framing = _NO_BODY if self._is_head else response.framing
+        self.reusable = response.reusable
+        size = len(data) - end
+        if framing.kind == NO_BODY or (framing.kind == LENGTH and size >= framing.length):
+            # The common case: the whole response is here.
+            if size > framing.length:
+                self.reusable = False
+            sink.response_received(self, response, framing, data[end : end + framing.length], True)
+            return
+        self.decoder = decoder = body_decoder(framing, status=502)
+        body, done = decoder.feed(data[end:])
+        if done and decoder.excess:
+            self.reusable = False
+        sink.response_received(self, response, framing, body, done)
+
+    def eof_received(self) -> bool:
+        """Let the transport close: connection_lost follows."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed, by either side."""
+        sink = self._sink
+        if sink is None:
+            self._on_idle_lost(self)
+        elif exc is None and isinstance(self.decoder, CloseBody):
+            sink.response_body_received(self, b"", True)
+        else:
+            sink.upstream_lost(self)
+
+    def pause_writing(self) -> None:
+        """The endpoint reads more slowly than the client sends."""
+        if self._sink is not None:
+            self._sink.upstream_full(True)
+
+    def resume_writing(self) -> None:
+        """The endpoint has caught up."""
+        if self._sink is not None:
+            self._sink.upstream_full(False)
+
+
+class IdleLost(Protocol):
+    """Told when a connection is closed that serves no exchange."""
+
+    def __call__(self, upstream: Upstream, /) -> None:
+        """`upstream` is closed."""
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close at once and with an RST.
+
+    `abort()` alone sends a clean FIN, which the reader of a close-delimited body takes for its end; with a linger time
+    of zero the kernel resets.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and not transport.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
