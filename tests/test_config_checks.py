@@ -1,0 +1,178 @@
+"""The rules between keys, and what is refused because it is not built yet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lb.config import ConfigError
+from lb.config_checks import _NOT_BUILT
+from lb.config_sources import KEYS, LoadedConfig, load_config
+
+STATIC = {"backends": ["127.0.0.1:9001"]}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config.json"
+
+
+def load(path: Path, document: dict[str, object], flags: dict[str, str] | None = None) -> LoadedConfig:
+    path.write_text(json.dumps(document))
+    return load_config(flags or {}, {}, str(path))
+
+
+def error(path: Path, document: dict[str, object], flags: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, document, flags)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+REFUSED = {
+    "mode": "tcp",
+    "discovery": "kubernetes",
+    "backendServiceName": "web",
+    "namespace": "default",
+    "backendPort": "http",
+    "kubeconfig": "/root/.kube/config",
+    "endpointsApi": "endpoints",
+    "snapshotFile": "/var/lib/snapshot.json",
+    "snapshotMaxAge": 60.5,
+    "panic": False,
+    "policy": "least_requests",
+    "loop": "epoll",
+    "tunnelIdleTimeout": 60.5,
+    "retryOn": ["connect", "503"],
+    "allowedUpgrades": ["websocket"],
+    "trustedProxies": ["10.0.0.0/8"],
+    "endpointHistograms": "auto",
+    "tracing": True,
+    "accessLog": "text",
+    "accessLogSample": 0.5,
+}
+
+
+def test_every_key_that_is_not_built_is_tried_here() -> None:
+    assert REFUSED.keys() == _NOT_BUILT.keys()
+
+
+@pytest.mark.parametrize(("key", "value"), REFUSED.items())
+def test_what_is_not_built_is_refused_with_the_reason(path: Path, key: str, value: object) -> None:
+    message = error(path, STATIC | {key: value})
+    assert message.startswith(f"{path}: {key}: {json.dumps(value)} is not built yet (")
+    assert _NOT_BUILT[key] in message
+    assert message.endswith(f"remove it or set it to {json.dumps(KEYS[key].default)}")
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_the_default_of_what_is_not_built_is_accepted(path: Path, key: str) -> None:
+    assert load(path, STATIC | {key: KEYS[key].default}).config == load(path, STATIC).config
+
+
+def test_a_refusal_names_the_flag_that_asked(path: Path) -> None:
+    assert error(path, STATIC, {"mode": "tcp"}).startswith('--mode: "tcp" is not built yet')
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("loop", "uvloop"), ("loop", "asyncio"), ("retryOn", ["reset"]), ("retryOn", [])]
+)
+def test_values_that_are_in_force_are_accepted(path: Path, key: str, value: object) -> None:
+    load(path, STATIC | {key: value})
+
+
+def test_tracing_on_is_refused_as_a_word_too(path: Path) -> None:
+    assert "true is not built yet" in error(path, STATIC | {"tracing": "on"})
+
+
+def test_the_kind_of_discovery_follows_from_the_keys(path: Path) -> None:
+    assert load(path, STATIC).config.discovery == "static"
+    loaded = load(path, {"backendsFile": "/b.json"})
+    assert (loaded.config.discovery, loaded.origins["discovery"]) == ("file", "inferred")
+
+
+def test_both_kinds_need_a_decision(path: Path) -> None:
+    both = STATIC | {"backendsFile": "/b.json"}
+    assert "are both set: remove one, or set discovery" in error(path, both)
+    assert load(path, both | {"discovery": "file"}).config.discovery == "file"
+    loaded = load(path, both | {"discovery": "static"})
+    assert (loaded.config.discovery, loaded.origins["discovery"]) == ("static", str(path))
+
+
+def test_a_kind_that_is_named_needs_its_key(path: Path) -> None:
+    assert '"static" needs backends' in error(path, {"discovery": "static"})
+    assert '"file" needs backendsFile' in error(path, {"discovery": "file"})
+    assert '"file" needs backendsFile' in error(path, STATIC | {"discovery": "file"})
+
+
+def test_without_any_backends_the_error_says_which_key_to_set(path: Path) -> None:
+    message = error(path, {})
+    assert "set backends" in message
+    assert "backendsFile" in message
+
+
+def test_the_file_of_a_kubernetes_deployment_is_understood_and_refused_with_the_reason(path: Path) -> None:
+    message = error(path, {"port": 8080, "backendServiceName": "backend-service", "backendPort": 8080})
+    assert message.startswith(f"{path}: backendServiceName: Kubernetes discovery is not built yet: set backends")
+
+
+def test_the_same_file_works_once_backends_are_named(path: Path) -> None:
+    document: dict[str, object] = {"port": 8080, "backendServiceName": "backend-service", "backendPort": 8080}
+    assert load(path, document, {"backends": "10.0.0.1"}).config.discovery == "static"
+
+
+def test_bad_backends_are_named_with_their_place(path: Path) -> None:
+    assert f"{path}: backends: entry 2: http://b" in error(path, {"backends": ["a", "http://b"]})
+    assert "--backends: entry 2: a:1 is there already as entry 1" in error(path, {}, {"backends": "a:1,a:1"})
+    assert "the list is empty" in error(path, {"backends": []})
+    assert "--backends: entry 2: it is empty" in error(path, {}, {"backends": "a,"})
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "backend"),
+    [
+        ("0.0.0.0", 8080, "127.0.0.1"),
+        ("::", 8080, "127.0.0.2:8080"),
+        ("::", 8080, "[::1]:8080"),
+        ("0.0.0.0", 9000, "localhost:9000"),
+        ("10.1.2.3", 80, "10.1.2.3:80"),
+    ],
+)
+def test_podlb_is_not_its_own_backend(path: Path, host: str, port: int, backend: str) -> None:
+    message = error(path, {"host": host, "port": port, "backends": [backend]})
+    assert "requests would go in circles" in message
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "backend"),
+    [
+        ("0.0.0.0", 8080, "[::1]:8080"),
+        ("127.0.0.1", 8080, "127.0.0.2:8080"),
+        ("0.0.0.0", 8080, "10.0.0.1:8080"),
+        ("0.0.0.0", 8080, "127.0.0.1:8090"),
+        ("0.0.0.0", 8080, "web:8080"),
+    ],
+)
+def test_another_address_on_the_same_port_is_no_circle(path: Path, host: str, port: int, backend: str) -> None:
+    load(path, {"host": host, "port": port, "backends": [backend]})
+
+
+def test_two_listeners_do_not_share_a_port(path: Path) -> None:
+    message = error(path, STATIC | {"port": 8081})
+    assert message == f"{path}: port: port and adminPort are both 8081: give each a port of its own"
+    assert "adminPort and probePort are both 8081" in error(path, STATIC, {"probePort": "8081"})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"host": "127.0.0.2", "port": 8081},
+        {"host": "0.0.0.0", "port": 8081, "adminHost": "::1"},
+        {"port": 0, "adminPort": 0, "probePort": 0},
+        {"port": 8081, "adminPort": None},
+    ],
+)
+def test_listeners_that_do_not_meet_may_share_one(path: Path, document: dict[str, object]) -> None:
+    load(path, STATIC | document)
