@@ -7,8 +7,8 @@ The rules (`docs/behaviour.md` says them for users):
     section 9.2.2: a proxy must not retry others by itself), at most `retries` times, and only while all that was read
     of the body is still held.
  3. After the first byte sent downstream: never.
- 4. First the endpoints that are not set aside and were not tried; if none is left, those that are set aside, the soonest
-    to return first, each once. A pooled connection that died says little about its endpoint: when no other is left, it
+ 4. First the endpoints that are not set aside and were not tried; if none is left, those that are, the soonest to
+    return first, each once. A pooled connection that died says little about its endpoint: when no other is left, it
     may be tried again, on a new connection.
  5. When all were tried, the request waits for an endpoint that returns or is new, until `endpointWait` after its head.
  6. No attempt starts later than `endpointWait` plus one `connectTimeout` after the head.

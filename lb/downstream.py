@@ -13,7 +13,7 @@ from lb.exchange import Event, Exchange
 from lb.flow import BACKLOG, WRITER_FULL, Flow
 from lb.http1.forwarding import Request
 from lb.http1.framing import NO_BODY, BodyDecoder, body_decoder
-from lb.http1.head import find_head_end
+from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
 from lb.http1.replies import Problem, problem_reply
 from lb.proxy import Proxy
@@ -27,8 +27,6 @@ _WRITE_BUFFER_HIGH = 65536
 # RFC 9112, section 9.6: read on for a while after the last response, or the client's unread bytes make a reset of it
 # that can overtake the response.
 _LINGER_SECONDS = 2.0
-_MAX_EMPTY_LINES = 2
-_SAID_NOTHING_YET = "the request head did not arrive in time"
 
 
 class _Phase(enum.Enum):
@@ -46,15 +44,13 @@ class Downstream(asyncio.Protocol):
         "_answering",
         "_body",
         "_body_bytes",
-        "_buffer",
-        "_empty_lines",
         "_eof",
         "_exchange",
         "_head_begun",
+        "_inbox",
         "_phase",
         "_proxy",
         "_relay",
-        "_scanned",
         "_transport",
         "deadline",
         "filed",
@@ -71,9 +67,7 @@ class Downstream(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._body: BodyDecoder | None = None
         self._body_bytes = 0
-        self._buffer = b""
-        self._scanned = 0
-        self._empty_lines = 0
+        self._inbox = Inbox(proxy.requests)
         self._eof = False
         self._answering = False
         self._head_begun = True
@@ -103,7 +97,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read heads and bodies; keep what came too early."""
         if self._exchange is None:
-            if not self._buffer and self._phase is _Phase.OPEN:
+            if not self._inbox.data and self._phase is _Phase.OPEN:
                 request = self._proxy.requests.get(data)
                 if request is not None:
                     self._begin(request)
@@ -111,14 +105,14 @@ class Downstream(asyncio.Protocol):
             elif self._phase is not _Phase.OPEN:
                 return
             else:
-                data = self._buffer + data
-            self._buffer = data
+                data = self._inbox.data + data
+            self._inbox.data = data
             self._read_requests()
         elif self._body is not None:
             self._body_received(self._body, data)
         else:
-            self._buffer += data
-            if len(self._buffer) > _BACKLOG_LIMIT:
+            self._inbox.data += data
+            if len(self._inbox.data) > _BACKLOG_LIMIT:
                 self.request_flow.hold(BACKLOG)
 
     def eof_received(self) -> bool:
@@ -143,7 +137,7 @@ class Downstream(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.response_flow.release(WRITER_FULL)
-        if self._exchange is None and self._buffer:
+        if self._exchange is None and self._inbox.data:
             self._read_requests()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -166,11 +160,12 @@ class Downstream(asyncio.Protocol):
             # An exchange that ends at once comes back here: the loop below goes on with the next.
             return
         self._answering = True
-        while self._buffer and self._exchange is None and self._phase is _Phase.OPEN:
+        inbox = self._inbox
+        while inbox.data and self._exchange is None and self._phase is _Phase.OPEN:
             if self.response_flow.is_held:
                 break
             try:
-                request = self._next_request()
+                request = inbox.next_request(self._proxy.config.max_request_body_bytes)
             except MessageError as error:
                 self._refuse_head(error)
                 break
@@ -179,36 +174,14 @@ class Downstream(asyncio.Protocol):
                 break
             self._begin(request)
         self._answering = False
-        if len(self._buffer) <= _BACKLOG_LIMIT:
+        if len(self._inbox.data) <= _BACKLOG_LIMIT:
             self.request_flow.release(BACKLOG)
-
-    def _next_request(self) -> Request | None:
-        buffer = self._buffer
-        while buffer.startswith(b"\r\n"):
-            # RFC 9112, section 2.2: an empty line before a request is ignored; we allow two.
-            self._empty_lines += 1
-            if self._empty_lines > _MAX_EMPTY_LINES:
-                raise MessageError(400, "empty_lines", "too many empty lines before the request")
-            buffer = self._buffer = buffer[2:]
-            self._scanned = 0
-        end = find_head_end(buffer, self._scanned, self._proxy.requests.limits)
-        if end < 0:
-            self._scanned = len(buffer)
-            return None
-        request = self._proxy.requests.read(buffer[:end])
-        limit = self._proxy.config.max_request_body_bytes
-        if limit and request.framing.length > limit:
-            raise _too_large(limit)
-        self._buffer = buffer[end:]
-        self._scanned = self._empty_lines = 0
-        return request
 
     def _expect_rest_of_head(self) -> None:
         """A head has begun: it has `requestHeadTimeout` from its first byte (or from accept) to its end."""
         if not self._head_begun:
             self._head_begun = True
-            proxy = self._proxy
-            self.set_deadline(min(proxy.clock() + proxy.config.request_head_timeout, proxy.idle_deadline()))
+            self.set_deadline(self._proxy.head_deadline())
 
     def _begin(self, request: Request) -> None:
         proxy = self._proxy
@@ -226,8 +199,7 @@ class Downstream(asyncio.Protocol):
         self._body = body = body_decoder(request.framing, status=400)
         self._relay.start(exchange, now)
         if self._exchange is exchange:
-            data, self._buffer = self._buffer, b""
-            self._body_received(body, data)
+            self._body_received(body, self._inbox.take_all())
 
     def _body_received(self, body: BodyDecoder, data: bytes) -> None:
         try:
@@ -238,11 +210,11 @@ class Downstream(asyncio.Protocol):
         self._body_bytes += len(piece)
         limit = self._proxy.config.max_request_body_bytes
         if limit and self._body_bytes > limit:
-            self._relay.refuse(413, EndReason.BAD_REQUEST, _too_large(limit))
+            self._relay.refuse(413, EndReason.BAD_REQUEST, body_too_large(limit))
             return
         if done:
             self._body = None
-            self._buffer = body.excess
+            self._inbox.data = body.excess
         if piece or done:
             self._relay.request_body_received(piece, done=done, trailers=body.trailers)
 
@@ -262,7 +234,7 @@ class Downstream(asyncio.Protocol):
             not exchange.request.persistent
             or self._proxy.closing
             or not exchange.is_request_complete
-            or (self._eof and (not self._buffer or self._proxy.config.abort_on_client_fin))
+            or (self._eof and (not self._inbox.data or self._proxy.config.abort_on_client_fin))
         )
 
     def write(self, data: bytes) -> None:
@@ -295,11 +267,11 @@ class Downstream(asyncio.Protocol):
         self._exchange = self._body = None
         if close:
             # Whoever asked for the close sends nothing more.
-            self._finish(linger=unread or exchange.request.persistent or bool(self._buffer))
+            self._finish(linger=unread or exchange.request.persistent or bool(self._inbox.data))
             return
         self._head_begun = False
         self.set_deadline(self._proxy.idle_deadline())
-        if self._buffer:
+        if self._inbox.data:
             self._read_requests()
         elif self._eof:
             self._finish(linger=False)
@@ -311,7 +283,7 @@ class Downstream(asyncio.Protocol):
         counters = self._proxy.service.metrics
         counters.values[metrics.EXCHANGES] += 1
         counters.ended(EndReason.BAD_REQUEST)
-        self._buffer = b""
+        self._inbox.data = b""
         self._reply(
             error.status,
             EndReason.BAD_REQUEST,
@@ -379,8 +351,8 @@ class Downstream(asyncio.Protocol):
             self._reset()
         elif self._exchange is not None:
             self._relay.deadline_passed(now)
-        elif self._buffer:
-            self._refuse_head(MessageError(408, "timeout", _SAID_NOTHING_YET))
+        elif self._inbox.data:
+            self._refuse_head(MessageError(408, "timeout", "the request head did not arrive in time"))
         else:
             # Idle, or silent since accept (browsers open spare connections): closed without a word.
             self._finish(linger=False)
@@ -398,7 +370,3 @@ class Downstream(asyncio.Protocol):
             self._exchange = self._body = None
             self._relay.client_lost(EndReason.DRAIN_CUT)
         self._reset()
-
-
-def _too_large(limit: int) -> MessageError:
-    return MessageError(413, "body_too_large", f"the request's body is over {limit} bytes")

@@ -77,7 +77,7 @@ class Listener:
         has_room: Callable[[], bool] = lambda: True,
         on_pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """`has_room` says before each accept whether another connection may come; `resume` after there is room again."""
+        """`has_room` says before each accept whether another may come; call `resume` when there is room again."""
         self._sockets = list(sockets)
         self._factory = factory
         self._loop = loop

@@ -1,7 +1,7 @@
 """Counters over one flat array of unsigned 64-bit integers.
 
-A flat array is created once per endpoint, never per request, holds nothing that the garbage collector tracks, and can
-later be a mapped file that several processes share. `slot` gives the place of an endpoint's block; the constants are offsets.
+A flat array grows once per endpoint, never per request, holds nothing that the garbage collector tracks, and can later
+be a mapped file that several processes share. `slot` gives the place of an endpoint's block; the constants are offsets.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SHELL: what all client connections of a process share, and the few timers that serve them.
 
-It is handed to every connection; `server` builds it. The configuration is one reference here, so that it can be swapped.
+It is handed to every connection; `server` builds it. The configuration is one reference here, so it can be swapped.
 """
 
 from __future__ import annotations
@@ -66,13 +66,16 @@ class Proxy:
         self._sweep: asyncio.TimerHandle | None = None
         service.on_available = self._wake_waiting
 
+    def head_deadline(self) -> float:
+        """Return until when a request head that begins now must be complete."""
+        return self.clock() + min(self.config.request_head_timeout, self._patience())
+
     def idle_deadline(self) -> float:
         """Return until when a connection may idle from now on."""
-        config = self.config
-        now = self.clock()
-        if self.is_draining:
-            return now + min(LAST_REQUEST_SECONDS, config.drain_timeout)
-        return now + config.idle_timeout
+        return self.clock() + min(self.config.idle_timeout, self._patience())
+
+    def _patience(self) -> float:
+        return min(LAST_REQUEST_SECONDS, self.config.drain_timeout) if self.is_draining else NEVER
 
     def new_request_id(self) -> bytes:
         """Return an id that no other request has: 16 random hexadecimal digits of this process, then a count."""

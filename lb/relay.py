@@ -1,7 +1,7 @@
-"""SHELL: drives the upstream side of one client connection: attempts, the request's way up, the response's way down.
+"""SHELL: an exchange and its endpoint: the request's way up, the response's way down, and every end.
 
-One relay a connection, for one exchange at a time. It decides nothing: `attempts` says what follows a failure,
-`exchange` what may happen when, `service` who is next.
+One relay a client connection, for one exchange at a time. `dispatch` finds the endpoint's connection; `exchange` says
+what may happen when.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from lb import metrics
-from lb.attempts import Attempts, HeldBody, Next
-from lb.deadline import NEVER
-from lb.endpoint import Endpoint
-from lb.errors import ConnectFailure, EndReason
+from lb.attempts import HeldBody
+from lb.dispatch import Dispatch
+from lb.errors import EndReason
 from lb.exchange import Event, Exchange
 from lb.flow import NOT_CONNECTED, WRITER_FULL, Flow
 from lb.http1.forwarding import Response
@@ -60,17 +59,14 @@ class Relay:
     """Takes exchanges to an endpoint and back, one at a time."""
 
     __slots__ = (
-        "_attempts",
         "_body",
         "_chunked",
         "_client",
         "_close",
-        "_endpoint",
+        "_dispatch",
         "_proxy",
         "_sent",
-        "_trial",
         "_upstream",
-        "_waiting",
         "exchange",
     )
 
@@ -78,14 +74,11 @@ class Relay:
         self._proxy = proxy
         self._client = client
         self.exchange: Exchange | None = None
-        self._attempts: Attempts | None = None
+        self._dispatch = Dispatch(proxy, self)
         self._body: HeldBody | None = None
-        self._endpoint: Endpoint | None = None
         self._upstream: Upstream | None = None
         self._sent = False
         """Is a connection there, and was the head written to it?"""
-        self._trial = False
-        self._waiting = False
         self._close = False
         self._chunked = False
         """Is the response's body sent in the chunked coding?"""
@@ -100,12 +93,9 @@ class Relay:
         if exchange.request_id is None:
             exchange.request_id = proxy.new_request_id()
         if request.framing.kind != NO_BODY:
-            self._body = HeldBody(proxy.service.rules.body_limit)
-        endpoint = proxy.service.pick(request, now)
-        if endpoint is None:
-            self._try_next(now)
-        else:
-            self._attempt(endpoint, now)
+            # What may not be sent again need not be held once it was sent.
+            self._body = HeldBody(proxy.service.rules.body_limit if request.idempotent else 0)
+        self._dispatch.start(exchange, now)
 
     def request_body_received(self, data: bytes, *, done: bool, trailers: list[Field] = _NO_TRAILERS) -> None:
         """A piece of the request's body was read."""
@@ -123,43 +113,21 @@ class Relay:
         if self._sent:
             assert self._upstream is not None
             self._upstream.transport.write(data)
-            if not exchange.is_committed:
-                config = self._proxy.config
-                self._client.set_deadline(now + (config.response_timeout if done else config.body_idle_timeout))
+            config = self._proxy.config
+            is_awaiting = done and not exchange.is_committed
+            self._client.set_deadline(now + (config.response_timeout if is_awaiting else config.body_idle_timeout))
         elif self._body.size >= max(self._proxy.service.rules.body_limit, 65536):
             self._client.request_flow.hold(NOT_CONNECTED)
 
-    # Attempts
-
-    def _attempt(self, endpoint: Endpoint, now: float) -> None:
-        service = self._proxy.service
-        counters = service.metrics
-        slot = counters.slot(endpoint.key)
-        counters.values[slot + metrics.PICKS] += 1
-        exchange = self.exchange
-        assert exchange is not None
-        exchange.slot = slot
-        self._endpoint = endpoint
-        self._trial = service.set_aside.picked(endpoint.key, now)
-        # A connection from the pool may have died with others of its kind: a further attempt takes a new one.
-        if self._attempts is None or not self._attempts.count:
-            upstream = service.pool.checkout(endpoint.key, now)
-            if upstream is not None:
-                counters.values[slot + metrics.REUSES] += 1
-                self._upstream = upstream
-                self._send(upstream, now)
-                return
-        self._upstream = upstream = self._proxy.new_upstream(endpoint)
-        self._client.set_deadline(NEVER)
-        upstream.connect(self, self._proxy.loop, self._proxy.config.connect_timeout)
-
-    def _send(self, upstream: Upstream, now: float) -> None:
+    def upstream_ready(self, upstream: Upstream, now: float) -> None:
+        """A connection is here: write the request, and what was read of its body."""
         exchange = self.exchange
         assert exchange is not None
         assert exchange.request_id is not None
         request = exchange.request
         client = self._client
         exchange.upstream_ready = now
+        self._upstream = upstream
         upstream.begin(self, is_head=request.is_head)
         client.response_flow.couple(upstream.transport)
         self._sent = True
@@ -177,90 +145,15 @@ class Relay:
         )
         client.request_flow.release(NOT_CONNECTED)
 
-    def _tries(self) -> Attempts:
-        if self._attempts is None:
-            assert self.exchange is not None
-            self._attempts = Attempts(self._proxy.service.rules, self.exchange.head_received)
-        return self._attempts
+    def no_upstream(self, status: int, reason: EndReason, detail: str, retry_after: int | None) -> None:
+        """There is no connection to be had: answer the client."""
+        self._answer(status, reason, detail, retry_after=retry_after)
 
-    def _try_next(self, now: float) -> None:
-        """Try the next endpoint, or wait for one, or give up."""
-        attempts = self._tries()
-        service = self._proxy.service
-        endpoint = service.pick_again(attempts, now)
-        if endpoint is not None:
-            self._retry(endpoint, now)
-        elif attempts.wait_deadline <= now:
-            self._no_endpoint(EndReason.NO_ENDPOINT)
-        elif not service.may_return(now):
-            self._answer(502, EndReason.RESET_BEFORE_HEAD, "every endpoint closed the connection before it answered")
-        elif not service.waiting.enter(self):
-            self._no_endpoint(EndReason.WAITING_LIMIT)
-        else:
-            self._waiting = True
-            self._client.set_deadline(attempts.wait_deadline)
-            self._proxy.watch_returns()
-
-    def _retry(self, endpoint: Endpoint, now: float) -> None:
-        assert self.exchange is not None
-        if self._attempts is not None and self._attempts.count:
-            counters = self._proxy.service.metrics
-            counters.values[counters.slot(endpoint.key) + metrics.RETRIES] += 1
-        self._attempt(endpoint, now)
-
-    def try_again(self, now: float) -> bool:
-        """An endpoint may have returned, or a new one is here: take it. Returns False if there is none."""
-        attempts = self._tries()
-        endpoint = self._proxy.service.pick_returned(attempts, now)
-        if endpoint is None:
-            return False
-        self._leave_waiting()
-        self._retry(endpoint, now)
-        return True
-
-    def _leave_waiting(self) -> None:
-        if self._waiting:
-            self._waiting = False
-            self._proxy.service.waiting.leave(self)
-
-    def _no_endpoint(self, reason: EndReason) -> None:
-        if reason is EndReason.WAITING_LIMIT:
-            detail = "no endpoint can be reached, and too many requests are waiting for one already"
-        else:
-            detail = "no endpoint could be reached"
-        self._answer(503, reason, detail, retry_after=1)
+    def set_deadline(self, deadline: float) -> None:
+        """Be told when `deadline` has passed."""
+        self._client.set_deadline(deadline)
 
     # What the upstream tells us
-
-    def upstream_connected(self, upstream: Upstream) -> None:
-        """The connect succeeded: send the request."""
-        now = self._proxy.clock()
-        self._trial = False
-        if self._proxy.service.connected(upstream.endpoint.key, now):
-            log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
-        self._send(upstream, now)
-
-    def upstream_connect_failed(self, upstream: Upstream, failure: ConnectFailure) -> None:
-        """The connect failed: go on to the next endpoint."""
-        now = self._proxy.clock()
-        key = upstream.endpoint.key
-        trial, self._trial = self._trial, False
-        self._upstream = None
-        if failure is ConnectFailure.LOCAL:
-            if trial:
-                self._proxy.service.set_aside.trial_abandoned(key, now)
-            self._answer(503, EndReason.CONNECT_FAILED, "out of descriptors, ports or memory", retry_after=1)
-            return
-        newly, idle = self._proxy.service.connect_failed(key, now, trial=trial)
-        if newly:
-            log.warning("endpoint %s is set aside: connect %s", upstream.endpoint.authority, failure.value)
-            self._proxy.watch_returns()
-        for connection in idle:
-            connection.close()
-        if self._tries().connect_failed(key) is Next.TRY:
-            self._try_next(now)
-        else:
-            self._no_endpoint(EndReason.NO_ENDPOINT)
 
     def interim_received(self, upstream: Upstream, response: Response) -> None:
         """Pass a 1xx response on, but not to an HTTP/1.0 client (RFC 9110, section 15.2)."""
@@ -350,14 +243,12 @@ class Relay:
         if exchange.is_committed:
             self._cut(EndReason.RESET_IN_BODY)
             return
-        sent, self._sent = self._sent, False
-        verdict = self._tries().lost(
-            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=sent, body=self._body
-        )
-        if verdict is Next.TRY:
+        self._sent = False
+        now = self._proxy.clock()
+        if self._dispatch.lost(upstream, body=self._body):
             exchange.happened(Event.RETRIED)
             self._client.request_flow.release(WRITER_FULL)
-            self._try_next(self._proxy.clock())
+            self._dispatch.go_on(now)
         else:
             self._answer(502, EndReason.RESET_BEFORE_HEAD, "the endpoint closed the connection before it answered")
 
@@ -427,10 +318,9 @@ class Relay:
         """What was awaited did not come in time."""
         exchange = self.exchange
         assert exchange is not None
-        if self._waiting:
-            self._leave_waiting()
-            self._no_endpoint(EndReason.NO_ENDPOINT)
-        elif exchange.is_committed:
+        if self._dispatch.deadline_passed():
+            return
+        if exchange.is_committed:
             self._drop_upstream()
             exchange.happened(Event.UPSTREAM_LOST)
             self._cut(EndReason.BODY_TIMEOUT)
@@ -443,13 +333,11 @@ class Relay:
 
     def _drop_upstream(self) -> None:
         """Give up the connection, wherever it stands."""
-        self._leave_waiting()
+        self._dispatch.cancel()
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             self._client.response_flow.uncouple()
             upstream.abort()
-            if self._trial:
-                self._proxy.service.set_aside.trial_abandoned(upstream.endpoint.key, self._proxy.clock())
 
     def _end(self, reason: EndReason, now: float) -> None:
         exchange = self.exchange
@@ -457,8 +345,10 @@ class Relay:
         exchange.ended(reason, now)
         service = self._proxy.service
         service.metrics.ended(reason)
-        if self._endpoint is not None:
-            service.policy.record(self._endpoint, reason, now - exchange.head_received)
+        endpoint = self._dispatch.endpoint
+        if endpoint is not None:
+            service.policy.record(endpoint, reason, now - exchange.head_received)
         self._proxy.exchange_ended(exchange)
-        self.exchange = self._attempts = self._body = self._endpoint = None
-        self._sent = self._trial = self._close = False
+        self._dispatch.finished()
+        self.exchange = self._body = None
+        self._sent = False

@@ -26,14 +26,18 @@ _WRITE_BUFFER_HIGH = 65536
 _LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
-class UpstreamSink(Protocol):
-    """What becomes of a connection and its response."""
+class ConnectSink(Protocol):
+    """What a connect comes to."""
 
     def upstream_connected(self, upstream: Upstream) -> None:
         """The connect succeeded."""
 
     def upstream_connect_failed(self, upstream: Upstream, failure: ConnectFailure) -> None:
         """The connect failed: nothing was sent."""
+
+
+class UpstreamSink(Protocol):
+    """What becomes of a request that was written."""
 
     def interim_received(self, upstream: Upstream, response: Response) -> None:
         """A 1xx response: the final one is still to come."""
@@ -61,6 +65,7 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_buffer",
+        "_connect_sink",
         "_connecting",
         "_interims",
         "_is_head",
@@ -90,15 +95,16 @@ class Upstream(asyncio.Protocol):
         self._responses = responses
         self._on_idle_lost = on_idle_lost
         self._connecting: asyncio.Task[None] | None = None
+        self._connect_sink: ConnectSink | None = None
         self._sink: UpstreamSink | None = None
         self._buffer = b""
         self._scanned = 0
         self._interims = 0
         self._is_head = False
 
-    def connect(self, sink: UpstreamSink, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+    def connect(self, sink: ConnectSink, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         """Connect within `timeout` seconds, and tell `sink`."""
-        self._sink = sink
+        self._connect_sink = sink
         self._connecting = loop.create_task(self._connect(loop, timeout))
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -119,7 +125,7 @@ class Upstream(asyncio.Protocol):
             # told by connection_lost.
             return
         self._connecting = None
-        sink, self._sink = self._sink, None
+        sink, self._connect_sink = self._connect_sink, None
         if sink is not None:
             sink.upstream_connect_failed(self, failure)
 
@@ -146,7 +152,7 @@ class Upstream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Give the connection up with a reset, or the attempt to make it."""
-        self._sink = None
+        self._sink = self._connect_sink = None
         if self._connecting is not None:
             self._connecting.cancel()
         elif not self.transport.is_closing():
@@ -159,10 +165,11 @@ class Upstream(asyncio.Protocol):
         self.transport = transport = cast(asyncio.Transport, transport)
         self._connecting = None
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
-        if self._sink is None:
+        sink, self._connect_sink = self._connect_sink, None
+        if sink is None:
             reset(transport)
         else:
-            self._sink.upstream_connected(self)
+            sink.upstream_connected(self)
 
     def data_received(self, data: bytes) -> None:
         """Read a head or a piece of a body."""

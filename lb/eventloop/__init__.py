@@ -11,7 +11,7 @@ class LoopUnavailableError(Exception):
 
 
 def resolve_loop_name(name: str) -> str:
-    """Return the loop that `name` ("auto", "uvloop" or "asyncio") stands for on this machine. Raises LoopUnavailableError."""
+    """Return the loop that `name` ("auto", "uvloop", "asyncio") stands for here. Raises LoopUnavailableError."""
     has_uvloop = importlib.util.find_spec("uvloop") is not None
     if name == "auto":
         return "uvloop" if has_uvloop else "asyncio"

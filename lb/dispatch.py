@@ -1,0 +1,205 @@
+"""SHELL: finds a connection for an exchange: pick, checkout or connect, failover, waiting.
+
+It decides nothing: `attempts` says what follows a failure, `service` who is next.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from lb import metrics
+from lb.attempts import Attempts, HeldBody, Next
+from lb.deadline import NEVER
+from lb.endpoint import Endpoint
+from lb.errors import ConnectFailure, EndReason
+from lb.exchange import Exchange
+from lb.upstream import Upstream
+
+if TYPE_CHECKING:
+    from lb.proxy import Proxy
+
+log = logging.getLogger(__name__)
+
+
+class DispatchSink(Protocol):
+    """Who the connection is for."""
+
+    def upstream_ready(self, upstream: Upstream, now: float) -> None:
+        """A connection is here: write the request."""
+
+    def no_upstream(self, status: int, reason: EndReason, detail: str, retry_after: int | None) -> None:
+        """There is none to be had: answer the client."""
+
+    def set_deadline(self, deadline: float) -> None:
+        """Call `deadline_passed` at `deadline`."""
+
+
+class Dispatch:
+    """Finds connections for the exchanges of one client connection, one exchange at a time."""
+
+    __slots__ = ("_attempts", "_connecting", "_exchange", "_proxy", "_sink", "_trial", "_waiting", "endpoint")
+
+    def __init__(self, proxy: Proxy, sink: DispatchSink) -> None:
+        self._proxy = proxy
+        self._sink = sink
+        self._exchange: Exchange | None = None
+        self._attempts: Attempts | None = None
+        self._connecting: Upstream | None = None
+        self._trial = False
+        """Is the connect under way the one that tries an endpoint that was set aside?"""
+        self._waiting = False
+        self.endpoint: Endpoint | None = None
+        """The endpoint of the last attempt."""
+
+    def start(self, exchange: Exchange, now: float) -> None:
+        """Find a connection for the first attempt."""
+        self._exchange = exchange
+        self.endpoint = None
+        endpoint = self._proxy.service.pick(exchange.request, now)
+        if endpoint is None:
+            self._try_next(now)
+        else:
+            self._attempt(endpoint, now)
+
+    def lost(self, upstream: Upstream, *, body: HeldBody | None) -> bool:
+        """The connection died after the head was written to it, before the first response byte. May another try?"""
+        exchange = self._exchange
+        assert exchange is not None
+        verdict = self._tries().lost(
+            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=True, body=body
+        )
+        return verdict is Next.TRY
+
+    def go_on(self, now: float) -> None:
+        """Find a connection for the attempt that `lost` allowed."""
+        self._try_next(now)
+
+    def cancel(self) -> None:
+        """The client is gone, or has its answer: no connection is needed any more."""
+        self._leave_waiting()
+        upstream, self._connecting = self._connecting, None
+        if upstream is not None:
+            upstream.abort()
+            if self._trial:
+                self._proxy.service.set_aside.trial_abandoned(upstream.endpoint.key, self._proxy.clock())
+                self._trial = False
+
+    def finished(self) -> None:
+        """The exchange has ended."""
+        self._attempts = self._exchange = None
+
+    def deadline_passed(self) -> bool:
+        """The request waited as long as it may. Returns False if it was not waiting at all."""
+        if not self._waiting:
+            return False
+        self._leave_waiting()
+        self._no_endpoint(EndReason.NO_ENDPOINT)
+        return True
+
+    def _attempt(self, endpoint: Endpoint, now: float) -> None:
+        proxy = self._proxy
+        service = proxy.service
+        counters = service.metrics
+        slot = counters.slot(endpoint.key)
+        counters.values[slot + metrics.PICKS] += 1
+        exchange = self._exchange
+        assert exchange is not None
+        exchange.slot = slot
+        self.endpoint = endpoint
+        trial = service.set_aside.picked(endpoint.key, now)
+        # A connection from the pool may have died with others of its kind: a further attempt takes a new one.
+        if self._attempts is None:
+            upstream = service.pool.checkout(endpoint.key, now)
+            if upstream is not None:
+                counters.values[slot + metrics.REUSES] += 1
+                self._sink.upstream_ready(upstream, now)
+                return
+        elif self._attempts.count:
+            counters.values[slot + metrics.RETRIES] += 1
+        self._trial = trial
+        self._connecting = upstream = proxy.new_upstream(endpoint)
+        # The connect has a time-out of its own.
+        self._sink.set_deadline(NEVER)
+        upstream.connect(self, proxy.loop, proxy.config.connect_timeout)
+
+    def _tries(self) -> Attempts:
+        if self._attempts is None:
+            assert self._exchange is not None
+            self._attempts = Attempts(self._proxy.service.rules, self._exchange.head_received)
+        return self._attempts
+
+    def _try_next(self, now: float) -> None:
+        """Try the next endpoint, or wait for one, or give up."""
+        attempts = self._tries()
+        service = self._proxy.service
+        endpoint = service.pick_again(attempts, now)
+        if endpoint is not None:
+            self._attempt(endpoint, now)
+        elif attempts.wait_deadline <= now:
+            self._no_endpoint(EndReason.NO_ENDPOINT)
+        elif not service.may_return(now):
+            detail = "every endpoint closed the connection before it answered"
+            self._sink.no_upstream(502, EndReason.RESET_BEFORE_HEAD, detail, None)
+        elif not service.waiting.enter(self):
+            self._no_endpoint(EndReason.WAITING_LIMIT)
+        else:
+            self._waiting = True
+            self._sink.set_deadline(attempts.wait_deadline)
+            self._proxy.watch_returns()
+
+    def try_again(self, now: float) -> bool:
+        """An endpoint may have returned, or a new one is here: take it. Returns False if there is none."""
+        endpoint = self._proxy.service.pick_returned(self._tries(), now)
+        if endpoint is None:
+            return False
+        self._leave_waiting()
+        self._attempt(endpoint, now)
+        return True
+
+    def _leave_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._proxy.service.waiting.leave(self)
+
+    def _no_endpoint(self, reason: EndReason) -> None:
+        if reason is EndReason.WAITING_LIMIT:
+            detail = "no endpoint can be reached, and too many requests are waiting for one already"
+        else:
+            detail = "no endpoint could be reached"
+        self._sink.no_upstream(503, reason, detail, 1)
+
+    # What the connect comes to
+
+    def upstream_connected(self, upstream: Upstream) -> None:
+        """The connect succeeded."""
+        now = self._proxy.clock()
+        self._trial = False
+        self._connecting = None
+        if self._proxy.service.connected(upstream.endpoint.key, now):
+            log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
+        self._sink.upstream_ready(upstream, now)
+
+    def upstream_connect_failed(self, upstream: Upstream, failure: ConnectFailure) -> None:
+        """The connect failed: nothing was sent, so go on to the next endpoint."""
+        proxy = self._proxy
+        now = proxy.clock()
+        key = upstream.endpoint.key
+        trial, self._trial = self._trial, False
+        self._connecting = None
+        if failure is ConnectFailure.LOCAL:
+            if trial:
+                proxy.service.set_aside.trial_abandoned(key, now)
+            detail = "the load balancer is out of descriptors, ports or memory"
+            self._sink.no_upstream(503, EndReason.CONNECT_FAILED, detail, 1)
+            return
+        newly, idle = proxy.service.connect_failed(key, now, trial=trial)
+        if newly:
+            log.warning("endpoint %s is set aside: connect %s", upstream.endpoint.authority, failure.value)
+            proxy.watch_returns()
+        for connection in idle:
+            connection.close()
+        if self._tries().connect_failed(key) is Next.TRY:
+            self._try_next(now)
+        else:
+            self._no_endpoint(EndReason.NO_ENDPOINT)
