@@ -195,7 +195,10 @@ class Dispatch:
             return
         newly, idle = proxy.service.connect_failed(key, now, trial=trial)
         if newly:
-            log.warning("endpoint %s is set aside: connect %s", upstream.endpoint.authority, failure.value)
+            _, seconds = proxy.service.set_aside.state(upstream.endpoint, now)
+            log.warning(
+                "endpoint %s is set aside for %g s: connect %s", upstream.endpoint.authority, seconds, failure.value
+            )
             proxy.watch_returns()
         for connection in idle:
             connection.close()
