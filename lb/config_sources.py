@@ -76,8 +76,8 @@ _WORDS: dict[str, dict[str, bool | None]] = {
     "tracing": {"off": False, "on": True},
 }
 _BOOLEANS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
-# The length keeps int() linear; what is longer is out of every key's range.
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_LONGEST_INTEGER = 18  # digits; what is longer is out of every key's range
+_INTEGER = re.compile(rf"[+-]?[0-9]{{1,{_LONGEST_INTEGER}}}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
 
 
@@ -204,7 +204,10 @@ def _from_file(path: str, data: bytes) -> dict[str, tuple[Any, str]]:
 def _decode(path: str, data: bytes) -> object:
     try:
         return json.loads(
-            data.decode("utf-8-sig"), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant
+            data.decode("utf-8-sig"),
+            object_pairs_hook=_refuse_duplicates,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
         )
     except json.JSONDecodeError as exc:
         raise ConfigError(
@@ -225,6 +228,11 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {show(twice)} is there twice: remove one")
     return document
+
+
+def _parse_int(text: str) -> int | float:
+    # The longest is out of every range, so as a float it is refused with its key; int() would refuse it without.
+    return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
 
 
 def _refuse_constant(name: str) -> None:
@@ -252,7 +260,7 @@ def _list_from_text(text: str, place: str) -> Any:
     if not text.startswith("["):
         return [item.strip() for item in text.split(",")] if text else []
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
     except (ValueError, RecursionError):
         raise ConfigError(f"{place}: {show(text)} is not a JSON list: write a,b or a valid one") from None
 

@@ -204,7 +204,7 @@ def test_variables_of_other_programs_and_of_the_tests_are_passed_over() -> None:
         (b'{"connectTimeout": NaN}', "NaN is not JSON"),
         (b'{"connectTimeout": -Infinity}', "-Infinity is not JSON"),
         (b'{"connectTimeout": 1e999}', "a number of seconds"),
-        (b'{"port": ' + b"9" * 5000 + b"}", "config.json"),
+        (b'{"port": ' + b"9" * 5000 + b"}", "port: Infinity is not a port from 0 to 65535"),
         (b'{"host": "\xff"}', "byte 10 is not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b" " * 1_048_577, "larger than"),

@@ -31,6 +31,8 @@ FILE_LIMIT = 4 * 1_048_576
 Signature = tuple[int, int, int, int]
 """What changes when a file does: time of modification, size, inode, device."""
 
+# A number is never right here, and int() refuses a very long one.
+_DECODER = json.JSONDecoder(parse_int=float)
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 log = logging.getLogger(__name__)
@@ -229,7 +231,7 @@ def _signature(found: os.stat_result) -> Signature:
 def _decode(data: bytes) -> tuple[str, object]:
     try:
         text = data.decode("utf-8-sig")
-        return text, json.loads(text)
+        return text, _DECODER.decode(text)
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise ValueError(f"line {line}: not UTF-8") from None
@@ -241,11 +243,10 @@ def _decode(data: bytes) -> tuple[str, object]:
 
 def _line_of_entry(text: str, number: int) -> int:
     """Return the line on which entry `number` of the list begins; `text` is known to be a valid one."""
-    decoder = json.JSONDecoder()
     position = _skip_space(text, 0)
     for _ in range(number):
         start = _skip_space(text, position + 1)  # behind the bracket or comma
-        _, end = decoder.raw_decode(text, start)
+        _, end = _DECODER.raw_decode(text, start)
         position = _skip_space(text, end)
     return _line_at(text, start)
 
