@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from backend import config, logs
 from backend.app import App
@@ -61,7 +61,7 @@ def _settings(arguments: Sequence[str]) -> config.Config:
         "--drain-delay", dest="drainDelay", type=float, metavar="SECONDS", help="serving on after SIGTERM (default: 0)"
     )
     parser.add_argument(
-        "--on-sigterm", dest="onSigterm", choices=("drain", "exit"), help="exit: gone at once (default: drain)"
+        "--on-sigterm", dest="onSigterm", choices=get_args(config.OnSigterm), help="exit: gone at once (default: drain)"
     )
     parser.add_argument("--log-requests", dest="logRequests", action="store_true", help="log each request head")
     flags, unknown = parser.parse_known_args(arguments)

@@ -6,10 +6,11 @@ The file is the one named by `--config`, else `/etc/config/config.json` if it is
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -18,6 +19,9 @@ from backend.app import Identity
 DEFAULT_FILE = Path("/etc/config/config.json")
 
 _PATH_IN_MESSAGE = re.compile(r" - at `\$\.(\w+)`$")
+
+
+OnSigterm = Literal["drain", "exit"]
 
 
 class ConfigError(Exception):
@@ -35,7 +39,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The Service that this pod belongs to, for people to read."""
     drain_delay: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 0.0
     """Seconds of serving on after SIGTERM, while `/readyz` is 503: until the news has reached every client."""
-    on_sigterm: Literal["drain", "exit"] = "drain"
+    on_sigterm: OnSigterm = "drain"
     """`drain`: finish what is in flight; `exit`: be gone at once, a rude pod."""
     log_requests: bool = False
     """Whether every request head is logged when it was read."""
@@ -101,6 +105,9 @@ def _convert(values: Mapping[str, object], where: Callable[[str], str]) -> Confi
         message = str(error)
         match = _PATH_IN_MESSAGE.search(message)
         assert match is not None
-        expected = message[: match.start()].replace("`", "")
-        got = values[match[1]]
-        raise ConfigError(f"{where(match[1])}: {expected[:1].lower()}{expected[1:]}, got {got!r}") from None
+        key = match[1]
+        if key == "onSigterm":
+            expected = f"expected {' or '.join(get_args(OnSigterm))}"
+        else:
+            expected = message[: match.start()].partition(", got ")[0].replace("`", "").replace("Expected", "expected")
+        raise ConfigError(f"{where(key)}: {expected}, got {json.dumps(values[key])}") from None

@@ -128,6 +128,7 @@ class Process:
         if self._state is State.SERVING:
             self._drain("SIGINT", 0.0)
         elif self._state is State.DRAINING:
+            log.info("SIGINT: not waiting any longer")
             self._stop()
         else:
             log.info("SIGINT again: ending with %d connections open", len(self._shared.connections))
