@@ -13,9 +13,7 @@ import pytest
 PASSES = "def test_passes():\n    assert True\n"
 SKIPS = "import pytest\n\n@pytest.mark.skip(reason='no such program')\ndef test_skips():\n    pass\n"
 SKIPS_MODULE = "import pytest\n\npytest.skip('not here', allow_module_level=True)\n"
-EXPECTS_FAILURE = (
-    "import pytest\n\n@pytest.mark.xfail(reason='some day')\ndef test_fails():\n    assert False\n"
-)
+EXPECTS_FAILURE = "import pytest\n\n@pytest.mark.xfail(reason='some day')\ndef test_fails():\n    assert False\n"
 
 
 def run_suite(tmp_path: Path, body: str, ci: str) -> subprocess.CompletedProcess[str]:
