@@ -270,7 +270,7 @@ def _convert(key: Key, value: Any, place: str) -> Any:
         return words[value]
     try:
         return msgspec.convert(value, type=key.type)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeError):  # the latter: half a surrogate pair
         raise ConfigError(f"{place}: {show(value)} is not {expectation(key.type)}") from None
 
 

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lb.config import Backend, BackendError, Config, ConfigError, parse_backend, parse_backends
@@ -84,6 +84,7 @@ def test_static_backends_get_the_default_port() -> None:
     assert config.static_backends() == (Backend("a", 9000), Backend("b", 1))
 
 
+@settings(deadline=None)
 @given(backends)
 @example(Backend("::1", 80))
 @example(Backend("a-b.c_d.", 1))
@@ -91,12 +92,14 @@ def test_a_written_backend_reads_as_itself(backend: Backend) -> None:
     assert parse_backend(str(backend), 1) == backend
 
 
+@settings(deadline=None)
 @given(backends, ports)
 def test_a_backend_without_a_port_gets_the_default(backend: Backend, port: int) -> None:
     text = str(backend).rpartition(":")[0]
     assert parse_backend(text, port) == Backend(backend.host, port)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None), max_size=30) | st.text("0129af:.[]%@/-_ x\n", max_size=20))
 def test_any_other_text_is_one_sentence_and_never_another_error(text: str) -> None:
     try:

@@ -97,6 +97,7 @@ def test_both_kinds_need_a_decision(path: Path) -> None:
     both = STATIC | {"backendsFile": "/b.json"}
     assert "are both set: remove one, or set discovery" in error(path, both)
     assert load(path, both | {"discovery": "file"}).config.discovery == "file"
+    assert load(path, both | {"discovery": "file", "backends": []}).config.discovery == "file"
     loaded = load(path, both | {"discovery": "static"})
     assert (loaded.config.discovery, loaded.origins["discovery"]) == ("static", str(path))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lb.config import ConfigError
@@ -188,6 +188,11 @@ def test_no_key_looks_like_a_variable_of_a_kubernetes_service() -> None:
     assert [key.variable for key in KEYS.values() if _KUBERNETES_NAME.fullmatch(key.variable)] == []
 
 
+def test_a_url_in_another_variable_is_ours_and_wrong() -> None:
+    with pytest.raises(ConfigError, match=r'PODLB_BACKENDS: entry 1: tcp://10.0.0.1:80: remove "tcp://"'):
+        load_config({}, {"PODLB_BACKENDS": "tcp://10.0.0.1:80"}, None, default_path=ABSENT)
+
+
 def test_variables_of_other_programs_and_of_the_tests_are_passed_over() -> None:
     assert load({}, {"PODLBX": "1", "PATH": "/bin", "PODLB_CLUSTER": "script"}).config == load().config
 
@@ -249,6 +254,8 @@ near_values = st.sampled_from([0, 1, 8080, -1, 2**70, 10**400, 0.5, 1e308, "off"
 some_key = st.sampled_from(list(KEYS)) | st.text(st.characters(codec=None), max_size=8)
 
 
+@settings(deadline=None)
+@example({"port": "\ud800"})
 @given(st.dictionaries(some_key, json_values | near_values, max_size=4) | json_values)
 def test_any_json_is_a_configuration_or_a_configuration_error(
     tmp_path_factory: pytest.TempPathFactory, document: object
@@ -264,6 +271,8 @@ def test_any_json_is_a_configuration_or_a_configuration_error(
     assert message.isprintable()
 
 
+@settings(deadline=None)
+@example({"port": "\ud800"})
 @given(st.dictionaries(some_key, st.text(st.characters(codec=None), max_size=8), max_size=3))
 def test_any_text_is_a_configuration_or_a_configuration_error(flags: dict[str, str]) -> None:
     environ = {KEYS[key].variable if key in KEYS else f"PODLB_{key}": text for key, text in flags.items()}

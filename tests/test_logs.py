@@ -6,7 +6,7 @@ import logging
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lb.logs import LINE_LIMIT, TRACEBACK_LIMIT, LineFormatter, escape
@@ -57,6 +57,7 @@ def test_what_could_break_or_disguise_a_line_is_escaped(raw: str, shown: str) ->
     assert escape(raw) == shown
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None)))
 def test_any_message_is_one_line(message: str) -> None:
     line = LineFormatter("lb").format(record("%s", logging.INFO, 0.0, message))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lb.config import Backend
@@ -63,6 +63,7 @@ def logged(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 # What the file says
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.ip_addresses(network="10.0.0.0/8"), st.integers(1, 65535)), unique=True))
 def test_a_list_of_backends_reads_as_what_was_written(pairs: list[tuple[object, int]]) -> None:
     backends = tuple(Backend(str(host), port) for host, port in pairs)
@@ -70,6 +71,7 @@ def test_a_list_of_backends_reads_as_what_was_written(pairs: list[tuple[object, 
     assert parse_backends_file(data, 80) == backends
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text('[]",:{}\n01a', max_size=20).map(str.encode))
 def test_any_bytes_are_backends_or_a_value_error_of_one_line(data: bytes) -> None:
     try:
@@ -274,6 +276,17 @@ async def test_a_fault_keeps_the_last_snapshot_and_is_told_once(
     rig.write(["10.0.0.2"])
     await rig.sleep.end_one()
     assert rig.published[1:] == [endpoints("10.0.0.2:80")]
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_was_away_for_a_while_is_in_order_again(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    await rig.start(["10.0.0.1"])
+    await rig.sleep.end_one(2)
+    away = rig.path.rename(rig.path.with_suffix(".away"))
+    await rig.sleep.end_one()
+    away.rename(rig.path)
+    await rig.sleep.end_one()
+    assert logged(caplog, logging.INFO)[-1] == f"{rig.path}: in order again"
 
 
 @pytest.mark.asyncio

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lb.config import Backend
@@ -36,6 +36,7 @@ async def test_a_name_is_all_its_addresses_sorted_at_its_place() -> None:
     assert snapshot == endpoints("10.0.0.20:80", "10.0.0.9:80 web", "10.0.0.10:80 web", "[::1]:80 web", "10.0.0.1:80")
 
 
+@settings(deadline=None)
 @given(st.lists(st.ip_addresses().map(str), min_size=1, unique=True), st.randoms(use_true_random=False))
 def test_the_order_of_answers_does_not_matter(addresses: list[str], shuffler: random.Random) -> None:
     table = NameTable(names := FakeNames(web=addresses))

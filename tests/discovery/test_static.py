@@ -43,6 +43,7 @@ async def test_names_are_looked_up_again_and_only_changes_are_published() -> Non
     assert published[1:] == [endpoints("10.0.0.1:80 web", "10.0.0.2:80 web")]
     assert set(sleep.asked) == {30.0}
     await source.stop()
+    assert len(asyncio.all_tasks()) == 1
 
 
 async def test_a_name_that_fails_later_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
