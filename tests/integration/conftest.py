@@ -1,0 +1,80 @@
+"""Fixtures: scripted endpoints, a balancer over them, and on which loops and parsers a test runs.
+
+By default every test that asks for `variant` (or for `balancer`) runs on the variants of `DEFAULT_VARIANTS`; one marked
+`one_variant` runs on the first alone. `--all-loops` runs all of them on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from lb.endpoint import Endpoint as EndpointValue
+from lb.health import set_aside
+from tests.integration.endpoint import BlackHole, Endpoint
+from tests.integration.harness import ALL_VARIANTS, DEFAULT_VARIANTS, Balancer, Variant
+
+MakeEndpoint = Callable[..., Endpoint]
+MakeBalancer = Callable[..., Balancer]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "one_variant: runs on one loop and parser unless --all-loops is given")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "variant" in metafunc.fixturenames:
+        if metafunc.config.getoption("--all-loops"):
+            variants = ALL_VARIANTS
+        elif metafunc.definition.get_closest_marker("one_variant"):
+            variants = DEFAULT_VARIANTS[:1]
+        else:
+            variants = DEFAULT_VARIANTS
+        metafunc.parametrize("variant", variants, ids=str)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[MakeEndpoint]:
+    """Make scripted endpoints; they are stopped, and their scripts' failures raised, after the balancer has stopped."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(Endpoint(*arguments, **options))
+
+
+@pytest.fixture
+def black_hole() -> Iterator[Callable[[], BlackHole]]:
+    """Make ports that swallow connects."""
+    if not BlackHole.is_possible:
+        pytest.skip("only Linux tells how full the queue of a listening socket is")
+    with ExitStack() as stack:
+
+        def make() -> BlackHole:
+            hole = BlackHole()
+            stack.callback(hole.stop)
+            return hole
+
+        yield make
+
+
+@pytest.fixture
+def balancer(variant: Variant, endpoint: MakeEndpoint) -> Iterator[MakeBalancer]:
+    """Start balancers: `balancer(a, b, idle_timeout=1)` over endpoints (or their values), with keys of Config."""
+    with ExitStack() as stack:
+
+        def start(*endpoints: Endpoint | BlackHole | EndpointValue, **overrides: Any) -> Balancer:
+            values = [e if isinstance(e, EndpointValue) else e.value for e in endpoints]
+            balancer = Balancer(variant, values, overrides)
+            stack.callback(balancer.stop)
+            balancer.start()
+            return balancer
+
+        yield start
+
+
+@pytest.fixture
+def quick_set_aside(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Make the first set-aside short, and return its seconds."""
+    monkeypatch.setattr(set_aside, "FIRST_SECONDS", 0.2)
+    return 0.2
