@@ -64,7 +64,7 @@ class Pages:
     def _metrics(self, head: RequestHead) -> Answer:
         from lb.exposition import render
 
-        accept = b",".join(field.value for field in head.fields if field.key == b"accept").decode("latin-1")
+        accept = b",".join(head.values(b"accept")).decode("latin-1")
         content, content_type = render(self._proxy.service, self._proxy.clock(), accept)
         return 200, content_type.encode(), content
 
@@ -141,8 +141,8 @@ class AdminProtocol(asyncio.Protocol):
 
     def _checked(self, head: RequestHead) -> Answer:
         if self._admin:
-            host = next((field.value for field in head.fields if field.key == b"host"), b"")
-            if not self._is_allowed(host.decode("latin-1")):
+            host = b"".join(head.values(b"host")).decode("latin-1")
+            if not self._is_allowed(host):
                 return 421, _TEXT, b"this Host is not served here: use the address, or localhost\n"
         return self._pages.answer(head, admin=self._admin)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from lb import metrics
 from lb.attempts import Attempts, HeldBody, Next
 from lb.deadline import NEVER
 from lb.endpoint import Endpoint
 from lb.errors import ConnectFailure, EndReason
 from lb.exchange import Exchange
+from lb.metrics import PICKS, RETRIES, REUSES
 from lb.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class DispatchSink(Protocol):
 class Dispatch:
     """Finds connections for the exchanges of one client connection, one exchange at a time."""
 
-    __slots__ = ("_attempts", "_connecting", "_exchange", "_proxy", "_sink", "_trial", "_waiting", "endpoint")
+    __slots__ = ("_attempts", "_connecting", "_exchange", "_proxy", "_sink", "_trial", "_waiting")
 
     def __init__(self, proxy: Proxy, sink: DispatchSink) -> None:
         self._proxy = proxy
@@ -49,25 +49,22 @@ class Dispatch:
         self._trial = False
         """Is the connect under way the one that tries an endpoint that was set aside?"""
         self._waiting = False
-        self.endpoint: Endpoint | None = None
-        """The endpoint of the last attempt."""
 
     def start(self, exchange: Exchange, now: float) -> None:
         """Find a connection for the first attempt."""
         self._exchange = exchange
-        self.endpoint = None
         endpoint = self._proxy.service.pick(exchange.request, now)
         if endpoint is None:
             self._try_next(now)
         else:
             self._attempt(endpoint, now)
 
-    def lost(self, upstream: Upstream, *, body: HeldBody | None) -> bool:
-        """The connection died after the head was written to it, before the first response byte. May another try?"""
+    def lost(self, upstream: Upstream, *, written: bool, body: HeldBody | None) -> bool:
+        """The connection died before the first response byte. May another be tried? `written`: bytes went out on it."""
         exchange = self._exchange
         assert exchange is not None
         verdict = self._tries().lost(
-            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=True, body=body
+            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=written, body=body
         )
         return verdict is Next.TRY
 
@@ -100,23 +97,23 @@ class Dispatch:
     def _attempt(self, endpoint: Endpoint, now: float) -> None:
         proxy = self._proxy
         service = proxy.service
-        counters = service.metrics
-        slot = counters.slot(endpoint.key)
-        counters.values[slot + metrics.PICKS] += 1
+        counters = proxy.counters
+        key = endpoint.key
         exchange = self._exchange
         assert exchange is not None
-        exchange.slot = slot
-        self.endpoint = endpoint
-        trial = service.set_aside.picked(endpoint.key, now)
+        exchange.endpoint = endpoint
+        exchange.slot = slot = service.metrics.slot(key)
+        counters[slot + PICKS] += 1
+        trial = not service.set_aside.is_empty and service.set_aside.picked(key, now)
         # A connection from the pool may have died with others of its kind: a further attempt takes a new one.
         if self._attempts is None:
-            upstream = service.pool.checkout(endpoint.key, now)
+            upstream = service.pool.checkout(key, now)
             if upstream is not None:
-                counters.values[slot + metrics.REUSES] += 1
+                counters[slot + REUSES] += 1
                 self._sink.upstream_ready(upstream, now)
                 return
         elif self._attempts.count:
-            counters.values[slot + metrics.RETRIES] += 1
+            counters[slot + RETRIES] += 1
         self._trial = trial
         self._connecting = upstream = proxy.new_upstream(endpoint)
         # The connect has a time-out of its own.

@@ -6,16 +6,16 @@ import asyncio
 import enum
 from typing import cast
 
-from lb import metrics
 from lb.deadline import NEVER
 from lb.errors import PROXY_STATUS_ERRORS, EndReason
-from lb.exchange import Event, Exchange
+from lb.exchange import Exchange
 from lb.flow import BACKLOG, WRITER_FULL, Flow
 from lb.http1.forwarding import Request
-from lb.http1.framing import NO_BODY, BodyDecoder, body_decoder
+from lb.http1.framing import BodyDecoder, body_decoder
 from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
 from lb.http1.replies import Problem, problem_reply
+from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, EXCHANGES, OWN_REPLIES_4XX, OWN_REPLIES_5XX
 from lb.proxy import Proxy
 from lb.relay import Relay
 from lb.upstream import reset
@@ -89,9 +89,8 @@ class Downstream(asyncio.Protocol):
         self.request_flow.couple(transport)
         proxy = self._proxy
         proxy.connections.add(self)
-        counters = proxy.service.metrics.values
-        counters[metrics.CONNECTIONS] += 1
-        counters[metrics.CONNECTIONS_OPEN] += 1
+        proxy.counters[CONNECTIONS] += 1
+        proxy.counters[CONNECTIONS_OPEN] += 1
         self.set_deadline(proxy.clock() + proxy.config.request_head_timeout)
 
     def data_received(self, data: bytes) -> None:
@@ -149,7 +148,7 @@ class Downstream(asyncio.Protocol):
         proxy.deadlines.remove(self)
         self.deadline = NEVER
         proxy.connections.discard(self)
-        proxy.service.metrics.values[metrics.CONNECTIONS_OPEN] -= 1
+        proxy.counters[CONNECTIONS_OPEN] -= 1
         proxy.on_connection_closed()
 
     # Requests
@@ -162,7 +161,7 @@ class Downstream(asyncio.Protocol):
         self._answering = True
         inbox = self._inbox
         while inbox.data and self._exchange is None and self._phase is _Phase.OPEN:
-            if self.response_flow.is_held:
+            if self.response_flow.held:
                 break
             try:
                 request = inbox.next_request(self._proxy.config.max_request_body_bytes)
@@ -181,20 +180,17 @@ class Downstream(asyncio.Protocol):
         """A head has begun: it has `requestHeadTimeout` from its first byte (or from accept) to its end."""
         if not self._head_begun:
             self._head_begun = True
-            self.set_deadline(self._proxy.head_deadline())
+            self.set_deadline(self._proxy.head_deadline(self._proxy.clock()))
 
     def _begin(self, request: Request) -> None:
         proxy = self._proxy
         now = proxy.clock()
-        self._exchange = exchange = Exchange(request, now)
-        counters = proxy.service.metrics.values
-        counters[metrics.EXCHANGES] += 1
-        counters[metrics.EXCHANGES_OPEN] += 1
-        if request.framing.kind == NO_BODY:
-            exchange.happened(Event.REQUEST_RECEIVED)
+        proxy.counters[EXCHANGES] += 1
+        if not request.has_body:
+            self._exchange = exchange = Exchange(request, now, complete=True)
             self._relay.start(exchange, now)
             return
-        exchange.happened(Event.REQUEST_HEAD_RECEIVED)
+        self._exchange = exchange = Exchange(request, now, complete=False)
         self._body_bytes = 0
         self._body = body = body_decoder(request.framing, status=400)
         self._relay.start(exchange, now)
@@ -227,19 +223,16 @@ class Downstream(asyncio.Protocol):
             self._proxy.file_deadline(self)
 
     def must_close(self) -> bool:
-        """Is the response that is about to begin the last one on this connection?"""
-        exchange = self._exchange
-        assert exchange is not None
+        """Must this response be the last one on the connection, although the client did not ask for that?"""
         return (
-            not exchange.request.persistent
+            self._body is not None
             or self._proxy.closing
-            or not exchange.is_request_complete
             or (self._eof and (not self._inbox.data or self._proxy.config.abort_on_client_fin))
         )
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""
-        self._transport.write(data)
+        self._proxy.outbox.write(self._transport, data)
 
     def answer(self, status: int, reason: EndReason, detail: str, what: str, retry_after: int | None) -> None:
         """Send a reply of our own to the exchange."""
@@ -252,7 +245,7 @@ class Downstream(asyncio.Protocol):
             what,
             retry_after,
             request_id=exchange.request_id or b"",
-            close=self.must_close(),
+            close=not exchange.request.persistent or self.must_close(),
             body=not exchange.request.is_head,
         )
 
@@ -261,7 +254,7 @@ class Downstream(asyncio.Protocol):
         self._exchange = self._body = None
         self._reset()
 
-    def exchange_ended(self, exchange: Exchange, *, close: bool) -> None:
+    def exchange_ended(self, exchange: Exchange, now: float, *, close: bool) -> None:
         """The response is complete: on to the next request, or close."""
         unread = self._body is not None
         self._exchange = self._body = None
@@ -270,7 +263,7 @@ class Downstream(asyncio.Protocol):
             self._finish(linger=unread or exchange.request.persistent or bool(self._inbox.data))
             return
         self._head_begun = False
-        self.set_deadline(self._proxy.idle_deadline())
+        self.set_deadline(self._proxy.idle_deadline(now))
         if self._inbox.data:
             self._read_requests()
         elif self._eof:
@@ -281,7 +274,7 @@ class Downstream(asyncio.Protocol):
     def _refuse_head(self, error: MessageError) -> None:
         """The head is bad: answer it, although there is no exchange, and close."""
         counters = self._proxy.service.metrics
-        counters.values[metrics.EXCHANGES] += 1
+        counters.values[EXCHANGES] += 1
         counters.ended(EndReason.BAD_REQUEST)
         self._inbox.data = b""
         self._reply(
@@ -308,9 +301,8 @@ class Downstream(asyncio.Protocol):
         body: bool = True,
     ) -> None:
         word = f"{reason}:{what}" if what else str(reason)
-        counters = self._proxy.service.metrics.values
-        counters[metrics.OWN_REPLIES_4XX if status < 500 else metrics.OWN_REPLIES_5XX] += 1
-        self._transport.write(
+        self._proxy.counters[OWN_REPLIES_4XX if status < 500 else OWN_REPLIES_5XX] += 1
+        self.write(
             problem_reply(
                 Problem(status, detail, PROXY_STATUS_ERRORS[reason], word, retry_after),
                 request_id=request_id,
@@ -328,10 +320,11 @@ class Downstream(asyncio.Protocol):
         self.request_flow.release(BACKLOG)
         now = self._proxy.clock()
         if linger and not self._eof and not self._transport.is_closing() and self._transport.can_write_eof():
+            self._proxy.outbox.flush()
             self._transport.write_eof()
             self.set_deadline(now + _LINGER_SECONDS)
         else:
-            self._transport.close()
+            self._proxy.outbox.close(self._transport)
             # A client that reads nothing would keep what is buffered for it, and the connection, for ever.
             self.set_deadline(now + self._proxy.config.body_idle_timeout)
 
@@ -362,7 +355,7 @@ class Downstream(asyncio.Protocol):
     def drain(self) -> None:
         """No request after the next: a connection that idles is given a moment for one."""
         if self._exchange is None and self._phase is _Phase.OPEN:
-            self.set_deadline(min(self.deadline, self._proxy.idle_deadline()))
+            self.set_deadline(min(self.deadline, self._proxy.idle_deadline(self._proxy.clock())))
 
     def abort(self) -> None:
         """Stop at once, whatever is going on."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 
+from lb.endpoint import Endpoint
 from lb.errors import EndReason
 from lb.http1.forwarding import Request
 
@@ -100,8 +101,20 @@ def _joint_table() -> list[list[int]]:
 
 
 _TABLE = _joint_table()
-_START = RequestState.WAIT_HEAD * 5 + ResponseState.WAIT_HEAD
-_BOTH_DONE = RequestState.DONE * 5 + ResponseState.DONE
+
+
+def _both(first: Event, second: Event) -> list[int]:
+    """Return the row for two events that happen together."""
+    return [-1 if state < 0 else _TABLE[second][state] for state in _TABLE[first]]
+
+
+# The hot path makes three transitions: a whole request, a response that begins at once, its end.
+_BEGIN_ROW = _both(Event.RESPONSE_HEAD_RECEIVED, Event.COMMITTED)
+_END_ROW = _TABLE[Event.RESPONSE_ENDED]
+_START = int(RequestState.WAIT_HEAD * 5 + ResponseState.WAIT_HEAD)
+_WITH_BODY = _TABLE[Event.REQUEST_HEAD_RECEIVED][_START]
+_COMPLETE = _TABLE[Event.REQUEST_RECEIVED][_START]
+_BOTH_DONE = int(RequestState.DONE * 5 + ResponseState.DONE)
 
 
 class ExchangeError(Exception):
@@ -119,6 +132,7 @@ class Exchange:
         "_state",
         "end",
         "end_reason",
+        "endpoint",
         "first_byte",
         "head_received",
         "request",
@@ -128,7 +142,8 @@ class Exchange:
         "upstream_ready",
     )
 
-    def __init__(self, request: Request, now: float) -> None:
+    def __init__(self, request: Request, now: float, *, complete: bool) -> None:
+        """A request head was received; `complete`: there is no body behind it."""
         self.request = request
         self.request_id = request.request_id
         self.head_received = now
@@ -138,9 +153,11 @@ class Exchange:
         self.end_reason: EndReason | None = None
         self.status = 0
         """The status the client was given, or 0."""
+        self.endpoint: Endpoint | None = None
+        """The endpoint of the last attempt."""
         self.slot = -1
-        """Where the metrics of the endpoint that answers are kept."""
-        self._state = _START
+        """Where the counters of that endpoint are kept."""
+        self._state = _COMPLETE if complete else _WITH_BODY
 
     @property
     def request_state(self) -> RequestState:
@@ -179,6 +196,24 @@ class Exchange:
         self.happened(Event.COMMITTED)
         self.status = status
         self.first_byte = now
+
+    def response_began(self, status: int, now: float) -> None:
+        """A response head is here and its first byte goes downstream at once."""
+        state = _BEGIN_ROW[self._state]
+        if state < 0:
+            self.happened(Event.RESPONSE_HEAD_RECEIVED)
+            self.happened(Event.COMMITTED)
+        self._state = state
+        self.status = status
+        self.first_byte = now
+
+    def response_ended(self) -> bool:
+        """The last byte of the response went downstream. Was the request complete as well?"""
+        state = _END_ROW[self._state]
+        if state < 0:
+            self.happened(Event.RESPONSE_ENDED)
+        self._state = state
+        return state == _BOTH_DONE
 
     def ended(self, reason: EndReason, now: float) -> None:
         """It is over. Raises ExchangeError the second time: every exchange ends exactly once."""

@@ -51,7 +51,7 @@ class ServiceCollector(Collector):
         )
         yield CounterMetricFamily("podlb_exchanges", "Requests that came in.", value=values[metrics.EXCHANGES])
         yield GaugeMetricFamily(
-            "podlb_exchanges_open", "Requests that are being served.", value=values[metrics.EXCHANGES_OPEN]
+            "podlb_exchanges_open", "Requests that are being served.", value=service.metrics.exchanges_open
         )
         yield GaugeMetricFamily("podlb_waiting", "Requests that wait for an endpoint.", value=len(service.waiting))
         yield CounterMetricFamily(

@@ -27,38 +27,34 @@ class Flow:
     NOT_CONNECTED (there is no other side yet).
     """
 
-    __slots__ = ("_held", "_reader")
+    __slots__ = ("_reader", "held")
 
     def __init__(self) -> None:
         self._reader: Reader | None = None
-        self._held = 0
-
-    @property
-    def is_held(self) -> bool:
-        """Is reading paused?"""
-        return self._held != 0
+        self.held = 0
+        """The reasons for which reading is paused; 0 if it is not."""
 
     def couple(self, reader: Reader) -> None:
         """Let `reader` feed this direction from now on."""
         self._reader = reader
-        if self._held:
+        if self.held:
             reader.pause_reading()
 
     def uncouple(self) -> None:
         """The reader no longer feeds this direction: it is free to read, and stays so."""
         reader, self._reader = self._reader, None
-        if self._held and reader is not None and not reader.is_closing():
+        if self.held and reader is not None and not reader.is_closing():
             reader.resume_reading()
 
     def hold(self, reason: int) -> None:
         """Stop reading, for `reason`."""
-        before, self._held = self._held, self._held | reason
+        before, self.held = self.held, self.held | reason
         if not before and self._reader is not None:
             self._reader.pause_reading()
 
     def release(self, reason: int) -> None:
         """`reason` no longer holds; read on if no other does."""
-        if self._held:
-            self._held &= ~reason
-            if not self._held and self._reader is not None and not self._reader.is_closing():
+        if self.held:
+            self.held &= ~reason
+            if not self.held and self._reader is not None and not self._reader.is_closing():
                 self._reader.resume_reading()

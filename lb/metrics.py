@@ -17,12 +17,11 @@ from lb.errors import EndReason
     CONNECTIONS,
     CONNECTIONS_OPEN,
     EXCHANGES,
-    EXCHANGES_OPEN,
     WAITING,
     OWN_REPLIES_4XX,
     OWN_REPLIES_5XX,
     ACCEPT_PAUSES,
-) = range(8)
+) = range(7)
 
 # Offsets in the block of an endpoint. RESPONSES is the first of five: 1xx to 5xx.
 (
@@ -42,7 +41,10 @@ from lb.errors import EndReason
 
 _BLOCK = 16
 _END_REASONS = list(EndReason)
-_END_INDEX = {reason: _BLOCK + at for at, reason in enumerate(_END_REASONS)}
+# By name: the hash of a string is kept in it, the hash of an enumeration's member is a call into Python.
+_END_INDEX = {reason.value: _BLOCK + at for at, reason in enumerate(_END_REASONS)}
+ENDED_OK = _END_INDEX["ok"]
+"""The place of the counter of exchanges that ended well."""
 _FIRST_SLOT = _BLOCK + 32
 
 
@@ -69,12 +71,17 @@ class Metrics:
 
     def ended(self, reason: EndReason) -> None:
         """Count the end of an exchange."""
-        self.values[_END_INDEX[reason]] += 1
+        self.values[_END_INDEX[reason.value]] += 1
+
+    @property
+    def exchanges_open(self) -> int:
+        """How many exchanges have begun and not ended."""
+        return self.values[EXCHANGES] - sum(self.values[_BLOCK : _BLOCK + len(_END_REASONS)])
 
     def endings(self) -> Iterator[tuple[EndReason, int]]:
         """Yield how many exchanges ended for each reason."""
         for reason in _END_REASONS:
-            yield reason, self.values[_END_INDEX[reason]]
+            yield reason, self.values[_END_INDEX[reason.value]]
 
     def endpoint(self, endpoint: Endpoint, counter: int) -> int:
         """Return one counter of an endpoint."""

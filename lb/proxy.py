@@ -11,13 +11,13 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from lb import metrics
 from lb.config import Config
 from lb.deadline import NEVER, Deadlines
 from lb.endpoint import Endpoint, Snapshot
 from lb.exchange import Exchange
 from lb.http1.forwarding import RequestReader, ResponseReader
 from lb.http1.head import HeadLimits, HeadParser
+from lb.outbox import Outbox
 from lb.service import Service
 from lb.upstream import Upstream
 
@@ -42,6 +42,7 @@ class Proxy:
     ) -> None:
         self.config = config
         self.service = service
+        self.counters = service.metrics.values
         self.loop = loop
         self.clock = clock
         recogniser = config.parser == "auto"
@@ -50,6 +51,7 @@ class Proxy:
         # An endpoint is trusted with a larger head than a client: it is ours.
         self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser))
         self.deadlines = Deadlines()
+        self.outbox = Outbox(loop.call_soon)
         self.connections: set[Downstream] = set()
         self.closing = False
         """Do responses say `Connection: close`?"""
@@ -66,16 +68,16 @@ class Proxy:
         self._sweep: asyncio.TimerHandle | None = None
         service.on_available = self._wake_waiting
 
-    def head_deadline(self) -> float:
+    def head_deadline(self, now: float) -> float:
         """Return until when a request head that begins now must be complete."""
-        return self.clock() + min(self.config.request_head_timeout, self._patience())
+        return now + (self._patience() if self.is_draining else self.config.request_head_timeout)
 
-    def idle_deadline(self) -> float:
+    def idle_deadline(self, now: float) -> float:
         """Return until when a connection may idle from now on."""
-        return self.clock() + min(self.config.idle_timeout, self._patience())
+        return now + (self._patience() if self.is_draining else self.config.idle_timeout)
 
     def _patience(self) -> float:
-        return min(LAST_REQUEST_SECONDS, self.config.drain_timeout) if self.is_draining else NEVER
+        return min(LAST_REQUEST_SECONDS, self.config.drain_timeout)
 
     def new_request_id(self) -> bytes:
         """Return an id that no other request has: 16 random hexadecimal digits of this process, then a count."""
@@ -96,7 +98,10 @@ class Proxy:
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """Every exchange comes by here once, with its four stamps and its end reason."""
-        self.service.metrics.values[metrics.EXCHANGES_OPEN] -= 1
+        endpoint = exchange.endpoint
+        if endpoint is not None:
+            assert exchange.end_reason is not None
+            self.service.policy.record(endpoint, exchange.end_reason, exchange.end - exchange.head_received)
 
     def replace(self, snapshot: Snapshot) -> None:
         """Balance over `snapshot` from now on; close the idle connections to endpoints that left."""
@@ -159,11 +164,16 @@ class Proxy:
             upstream.close()
         self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool)
 
-    def stop(self) -> None:
-        """Cancel the timers and close the idle connections."""
+    def stop_timers(self) -> None:
+        """Cancel the timers."""
         for handle in (self._tick, self._return, self._sweep):
             if handle is not None:
                 handle.cancel()
+
+    def stop(self) -> None:
+        """Cancel the timers and close the idle connections."""
+        self.outbox.flush()
+        self.stop_timers()
         for upstream in self.service.pool.clear():
             upstream.close()
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from lb import metrics
 from lb.attempts import HeldBody
 from lb.dispatch import Dispatch
 from lb.errors import EndReason
 from lb.exchange import Event, Exchange
 from lb.flow import NOT_CONNECTED, WRITER_FULL, Flow
 from lb.http1.forwarding import Response
-from lb.http1.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
-from lb.http1.message import Field, MessageError
+from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
+from lb.http1.message import MessageError
+from lb.metrics import ENDED_OK, RESETS, RESPONSES
 from lb.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNKED = Framing(CHUNKED)
-_NO_TRAILERS: list[Field] = []
+_NO_TRAILERS: list[bytes] = []
 
 
 class ClientSide(Protocol):
@@ -40,7 +40,7 @@ class ClientSide(Protocol):
         """Tell the relay when `deadline` has passed."""
 
     def must_close(self) -> bool:
-        """Is the response that is about to begin the last one on this connection?"""
+        """Must this response be the last one on the connection, although the client did not ask for that?"""
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""
@@ -51,7 +51,7 @@ class ClientSide(Protocol):
     def cut(self) -> None:
         """The response can't be completed: let the client see that."""
 
-    def exchange_ended(self, exchange: Exchange, *, close: bool) -> None:
+    def exchange_ended(self, exchange: Exchange, now: float, *, close: bool) -> None:
         """The response is complete."""
 
 
@@ -92,12 +92,12 @@ class Relay:
         request = exchange.request
         if exchange.request_id is None:
             exchange.request_id = proxy.new_request_id()
-        if request.framing.kind != NO_BODY:
+        if request.has_body:
             # What may not be sent again need not be held once it was sent.
             self._body = HeldBody(proxy.service.rules.body_limit if request.idempotent else 0)
         self._dispatch.start(exchange, now)
 
-    def request_body_received(self, data: bytes, *, done: bool, trailers: list[Field] = _NO_TRAILERS) -> None:
+    def request_body_received(self, data: bytes, *, done: bool, trailers: list[bytes] = _NO_TRAILERS) -> None:
         """A piece of the request's body was read."""
         exchange = self.exchange
         assert exchange is not None
@@ -112,7 +112,7 @@ class Relay:
             exchange.happened(Event.REQUEST_RECEIVED)
         if self._sent:
             assert self._upstream is not None
-            self._upstream.transport.write(data)
+            self._proxy.outbox.write(self._upstream.transport, data)
             config = self._proxy.config
             is_awaiting = done and not exchange.is_committed
             self._client.set_deadline(now + (config.response_timeout if is_awaiting else config.body_idle_timeout))
@@ -131,13 +131,13 @@ class Relay:
         upstream.begin(self, is_head=request.is_head)
         client.response_flow.couple(upstream.transport)
         self._sent = True
-        head = request.head_for(upstream.endpoint.authority, client.forwarded_for, exchange.request_id)
+        head = request.head_for(upstream.endpoint, client.forwarded_for, exchange.request_id)
         body = self._body
         if body is None:
-            upstream.transport.write(head)
+            self._proxy.outbox.write(upstream.transport, head)
             client.set_deadline(now + self._proxy.config.response_timeout)
             return
-        upstream.transport.write(b"".join([head, *body.pieces()]))
+        self._proxy.outbox.write(upstream.transport, b"".join([head, *body.pieces()]))
         body.was_sent()
         config = self._proxy.config
         client.set_deadline(
@@ -170,10 +170,10 @@ class Relay:
         client = self._client
         proxy = self._proxy
         now = proxy.clock()
-        exchange.happened(Event.RESPONSE_HEAD_RECEIVED)
-        exchange.committed(response.status, now)
-        self._close = close = client.must_close()
-        proxy.service.metrics.values[exchange.slot + metrics.RESPONSES + response.status // 100 - 1] += 1
+        status = response.status
+        exchange.response_began(status, now)
+        self._close = close = not exchange.request.persistent or client.must_close()
+        proxy.counters[exchange.slot + RESPONSES + status // 100 - 1] += 1
         if framing is response.framing and response.plain is not None and not close:
             head = response.plain
             self._chunked = framing.kind == CHUNKED
@@ -236,8 +236,7 @@ class Relay:
         exchange = self.exchange
         assert exchange is not None
         exchange.happened(Event.UPSTREAM_LOST)
-        counters = self._proxy.service.metrics
-        counters.values[exchange.slot + metrics.RESETS] += 1
+        self._proxy.counters[exchange.slot + RESETS] += 1
         self._upstream = None
         self._client.response_flow.uncouple()
         if exchange.is_committed:
@@ -245,7 +244,8 @@ class Relay:
             return
         self._sent = False
         now = self._proxy.clock()
-        if self._dispatch.lost(upstream, body=self._body):
+        written = not self._proxy.outbox.holds(upstream.transport)
+        if self._dispatch.lost(upstream, written=written, body=self._body):
             exchange.happened(Event.RETRIED)
             self._client.request_flow.release(WRITER_FULL)
             self._dispatch.go_on(now)
@@ -264,10 +264,9 @@ class Relay:
     def _response_ended(self, upstream: Upstream, now: float) -> None:
         exchange = self.exchange
         assert exchange is not None
-        exchange.happened(Event.RESPONSE_ENDED)
+        complete = exchange.response_ended()
         self._client.response_flow.uncouple()
         self._upstream = None
-        complete = exchange.is_request_complete
         upstream.release()
         # A request that was not read to its end can't be completed there: that connection is of no more use.
         if not (
@@ -275,7 +274,7 @@ class Relay:
         ):
             upstream.close()
         self._end(EndReason.OK, now)
-        self._client.exchange_ended(exchange, close=self._close)
+        self._client.exchange_ended(exchange, now, close=self._close)
 
     def _answer(
         self, status: int, reason: EndReason, detail: str, *, what: str = "", retry_after: int | None = None
@@ -287,9 +286,9 @@ class Relay:
         exchange.committed(status, now)
         self._client.answer(status, reason, detail, what, retry_after)
         exchange.happened(Event.RESPONSE_ENDED)
-        close = self._client.must_close()
+        close = not exchange.request.persistent or self._client.must_close()
         self._end(reason, now)
-        self._client.exchange_ended(exchange, close=close)
+        self._client.exchange_ended(exchange, now, close=close)
 
     def _cut(self, reason: EndReason) -> None:
         self._end(reason, self._proxy.clock())
@@ -343,12 +342,12 @@ class Relay:
         exchange = self.exchange
         assert exchange is not None
         exchange.ended(reason, now)
-        service = self._proxy.service
-        service.metrics.ended(reason)
-        endpoint = self._dispatch.endpoint
-        if endpoint is not None:
-            service.policy.record(endpoint, reason, now - exchange.head_received)
-        self._proxy.exchange_ended(exchange)
+        proxy = self._proxy
+        if reason is EndReason.OK:
+            proxy.counters[ENDED_OK] += 1
+        else:
+            proxy.service.metrics.ended(reason)
+        proxy.exchange_ended(exchange)
         self._dispatch.finished()
         self.exchange = self._body = None
         self._sent = False

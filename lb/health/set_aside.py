@@ -31,6 +31,8 @@ class SetAside:
 
     def __init__(self) -> None:
         self._entries: dict[EndpointKey, _Entry] = {}
+        self.is_empty = True
+        """Is nothing set aside? The usual case, and then nothing else need be asked."""
         self._out: frozenset[EndpointKey] = _NONE
         self._out_until = math.inf
 
@@ -110,6 +112,7 @@ class SetAside:
 
     def _update(self, now: float) -> None:
         entries = self._entries
+        self.is_empty = not entries
         self._out = frozenset(key for key, entry in entries.items() if entry.on_trial or now < entry.until)
         self._out_until = min(
             (entry.until for entry in entries.values() if not entry.on_trial and now < entry.until), default=math.inf

@@ -2,21 +2,24 @@
 
 What a request or response needs on its way is worked out once, in `prepare_request` and `prepare_response`, and kept in
 one object. A byte-identical head that was prepared before (keep-alive clients, probes, the responses of one second) is
-answered from a small bounded cache: `RequestReader` and `ResponseReader`.
+answered from a small bounded cache, but not where h11 is to read every head: `RequestReader` and `ResponseReader`.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
+from typing import Generic, TypeVar
 
+from lb.endpoint import Endpoint
 from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, Framing, request_framing, response_framing
 from lb.http1.head import HeadParser
-from lb.http1.message import Field, MessageError, RequestHead, ResponseHead, list_members
+from lb.http1.message import MessageError, RequestHead, ResponseHead, list_members
 
-# RFC 9110, section 7.6.1: what an intermediary removes whether or not Connection names it, and what is rebuilt by us.
-_RESPONSE_NOT_COPIED = frozenset(
-    b"content-length transfer-encoding connection keep-alive proxy-connection te upgrade".split()
-)
+_CRLF = b"\r\n"
+
+# What Connection nearly always says: nothing to remove.
+_KEEP_ALIVE = frozenset([b"keep-alive", b"Keep-Alive", b"keep-Alive", b"Keep-alive"])
 
 # RFC 9110, section 9.2.2.
 _IDEMPOTENT = frozenset([b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"])
@@ -30,6 +33,9 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 _CACHED_HEADS = 512
 _CACHED_HEAD_BYTES = 2048
+_SEEN_SLOTS = 1024
+
+H = TypeVar("H")
 
 
 class Request:
@@ -37,8 +43,8 @@ class Request:
 
     __slots__ = (
         "chunked",
-        "expects_continue",
         "framing",
+        "has_body",
         "host_at",
         "idempotent",
         "is_head",
@@ -50,29 +56,30 @@ class Request:
         "target",
     )
 
-    def __init__(self, head: RequestHead, framing: Framing, prefix: bytes, request_id: bytes | None) -> None:
+    def __init__(self, head: RequestHead, framing: Framing, prefix: bytes) -> None:
         self.method = head.method
         self.target = head.target
         self.minor = head.minor
         self.framing = framing
         self.prefix = prefix
         """The head to send, up to the value of X-Forwarded-For."""
-        self.request_id = request_id
+        self.request_id: bytes | None = None
         """The client's own X-Request-Id, where it may be kept."""
         self.is_head = head.method == b"HEAD"
         self.idempotent = head.method in _IDEMPOTENT
+        self.has_body = framing.kind != NO_BODY
         self.chunked = framing.kind == CHUNKED
         self.persistent = True
         """May another request follow on the client's connection?"""
-        self.expects_continue = False
         self.host_at = 0
         """Where in `prefix` the endpoint's address goes as Host, if the client (HTTP/1.0) sent none; else 0."""
 
-    def head_for(self, authority: str, forwarded_for: bytes, request_id: bytes) -> bytes:
-        """Return the head to send to the endpoint at `authority`, for the client at `forwarded_for`."""
+    def head_for(self, endpoint: Endpoint, forwarded_for: bytes, request_id: bytes) -> bytes:
+        """Return the head to send to `endpoint`, for the client at `forwarded_for`."""
         prefix = self.prefix
         if self.host_at:
-            prefix = b"%bHost: %b\r\n%b" % (prefix[: self.host_at], authority.encode(), prefix[self.host_at :])
+            host = endpoint.authority.encode()
+            prefix = b"%bHost: %b\r\n%b" % (prefix[: self.host_at], host, prefix[self.host_at :])
         return b"%b%b\r\nX-Request-Id: %b\r\n\r\n" % (prefix, forwarded_for, request_id)
 
 
@@ -84,58 +91,73 @@ def prepare_request(head: RequestHead) -> Request:
     framing = request_framing(head)
     host: bytes | None = None
     request_ids: list[bytes] = []
-    options: list[bytes] = []
-    expects: list[bytes] = []
-    for field in head.fields:
-        if field.special:
-            key = field.key
-            if key == b"host":
-                if host is not None:
-                    raise MessageError(400, "host", "Host is missing or repeated")
-                host = field.value
-            elif key == b"connection":
-                options += list_members(field.value)
-            elif key == b"x-request-id":
-                request_ids.append(field.value)
-            elif key == b"expect":
-                expects += list_members(field.value)
+    options = b""
+    kept = head.lines.copy()
+    for key, value, line in head.special:
+        kept.remove(line)
+        if key == b"host":
+            if host is not None:
+                raise MessageError(400, "host", "Host is missing or repeated")
+            host = value
+        elif key == b"connection":
+            options = options + b"," + value if options else value
+        elif key == b"x-request-id":
+            request_ids.append(value)
     target = head.target
     if not target.startswith(b"/"):
         host, target = _other_form(head, host)
     if host is None:
         if head.minor:
             raise MessageError(400, "host", "Host is missing or repeated")
-    elif not _is_authority(host):
-        raise MessageError(400, "host", "Host is not a valid host and port")
+        host_line = forwarded_host = b""
+    else:
+        host_line, forwarded_host = _host_lines(host)
 
-    named = frozenset(options)
-    copied = [
-        field.line
-        for field in head.fields
-        if (not field.special and field.key not in named) or (field.special and _is_kept(field, named))
-    ]
-    kept_id = request_ids[0] if len(request_ids) == 1 and _REQUEST_ID.fullmatch(request_ids[0]) else None
+    persistent = head.minor == 1
+    if options and options not in _KEEP_ALIVE:
+        named = frozenset(list_members(options))
+        persistent = persistent and b"close" not in named
+        kept = _without(kept, named)
     start_line = b"%b %b HTTP/1.1\r\n" % (method, target)
     prefix = b"%b%b%b%b%bX-Forwarded-Proto: http\r\nVia: 1.%d podlb\r\nX-Forwarded-For: " % (
         start_line,
-        b"" if host is None else b"Host: %b\r\n" % host,
-        b"".join(copied),
+        host_line,
+        _CRLF.join([*kept, b""]),
         _framing_line(framing),
-        b"" if host is None else b"X-Forwarded-Host: %b\r\n" % host,
+        forwarded_host,
         head.minor,
     )
-    request = Request(head, framing, prefix, kept_id)
+    request = Request(head, framing, prefix)
+    if request_ids and len(request_ids) == 1 and _REQUEST_ID.fullmatch(request_ids[0]):
+        request.request_id = request_ids[0]
     request.host_at = len(start_line) if host is None else 0
     # RFC 9112, section 9.3: a proxy must not keep an HTTP/1.0 client's connection.
-    request.persistent = head.minor == 1 and b"close" not in named
-    # RFC 9110, section 10.1.1: the expectation of an HTTP/1.0 client is ignored.
-    request.expects_continue = head.minor == 1 and b"100-continue" in expects
+    request.persistent = persistent
     return request
 
 
-def _is_kept(field: Field, named: frozenset[bytes]) -> bool:
-    """Of the fields that must be looked at, Expect alone is copied, and not because somebody named it in Connection."""
-    return field.key == b"expect" and field.key not in named
+def _without(lines: list[bytes], named: frozenset[bytes]) -> list[bytes]:
+    """Return the field lines whose names are not among `named` (RFC 9110, section 7.6.1)."""
+    return [line for line in lines if line.partition(b":")[0].lower() not in named]
+
+
+_host_lines_seen: dict[bytes, tuple[bytes, bytes]] = {}
+
+
+def _host_lines(host: bytes) -> tuple[bytes, bytes]:
+    """Return the lines Host and X-Forwarded-Host. Raises MessageError for an invalid host.
+
+    Remembers valid ones: checking costs 1 µs, and a service has few names.
+    """
+    lines = _host_lines_seen.get(host)
+    if lines is None:
+        match = _AUTHORITY.fullmatch(host)
+        if match is None or (match[1] and int(match[1]) > 65535):
+            raise MessageError(400, "host", "Host is not a valid host and port")
+        if len(_host_lines_seen) >= _CACHED_HEADS:
+            _host_lines_seen.clear()
+        lines = _host_lines_seen[host] = (b"Host: %b\r\n" % host, b"X-Forwarded-Host: %b\r\n" % host)
+    return lines
 
 
 def _other_form(head: RequestHead, host: bytes | None) -> tuple[bytes | None, bytes]:
@@ -154,11 +176,6 @@ def _other_form(head: RequestHead, host: bytes | None) -> tuple[bytes | None, by
         target = b"/" + target
     # RFC 9112, section 3.2.2: the authority replaces the received Host.
     return match[1], target
-
-
-def _is_authority(host: bytes) -> bool:
-    match = _AUTHORITY.fullmatch(host)
-    return match is not None and (not match[1] or int(match[1]) <= 65535)
 
 
 def _framing_line(framing: Framing) -> bytes:
@@ -199,35 +216,65 @@ def prepare_response(head: ResponseHead) -> Response:
     """Return what is forwarded for `head`. Raises MessageError(502)."""
     framing, trusted = response_framing(head)
     status = head.status
-    options: list[bytes] = []
+    options = b""
     length = b""
     has_date = False
-    for field in head.fields:
-        if field.special:
-            if field.key == b"connection":
-                options += list_members(field.value)
-            elif field.key == b"date":
-                has_date = True
-            elif field.key == b"content-length":
-                length = b"Content-Length: %b\r\n" % field.value
-    named = frozenset(options)
-    copied = b"".join(
-        [field.line for field in head.fields if field.key not in _RESPONSE_NOT_COPIED and field.key not in named]
-    )
+    kept = head.lines.copy()
+    for key, value, line in head.special:
+        if key == b"date":
+            has_date = True
+            continue
+        kept.remove(line)
+        if key == b"connection":
+            options = options + b"," + value if options else value
+        elif key == b"content-length":
+            length = b"Content-Length: %b\r\n" % value
+    persistent = head.minor == 1
+    if options and options not in _KEEP_ALIVE:
+        named = frozenset(list_members(options))
+        persistent = persistent and b"close" not in named
+        has_date = has_date and b"date" not in named
+        kept = _without(kept, named)
     # RFC 9110, section 8.6: no Content-Length in 1xx and 204; to HEAD and in 304 it tells what there would have been.
     if status < 200 or status == 204 or framing.kind == CHUNKED:
         length = b""
-    fields = b"HTTP/1.1 %d %b\r\n%b" % (status, head.reason, copied)
+    fields = b"HTTP/1.1 %d %b\r\n%b" % (status, head.reason, _CRLF.join([*kept, b""]))
     response = Response(head, framing, fields, length)
-    response.has_date = has_date and b"date" not in named
-    response.reusable = trusted and head.minor == 1 and b"close" not in named
+    response.has_date = has_date
+    response.reusable = trusted and persistent
     if response.has_date and framing.kind in (LENGTH, CHUNKED, NO_BODY):
         response.plain = response.head_for(framing=framing, close=False, date=b"")
     return response
 
 
+class _HeadCache(Generic[H]):
+    """Remembers what a head came to, for the next one that is the same to the byte.
+
+    A head is kept from the second time it is seen: heads that all differ would only push the others out, and keeping
+    one costs ten times as much as noticing it.
+    """
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._kept: dict[bytes, H] = {}
+        self._seen = array("q", bytes(8 * _SEEN_SLOTS)) if enabled else None
+        self.get = self._kept.get
+
+    def offer(self, raw: bytes, prepared: H) -> None:
+        """Keep what `raw` came to, if it was seen before."""
+        if self._seen is None or len(raw) > _CACHED_HEAD_BYTES:
+            return
+        mark = hash(raw)
+        slot = mark % _SEEN_SLOTS
+        if self._seen[slot] != mark:
+            self._seen[slot] = mark
+            return
+        if len(self._kept) >= _CACHED_HEADS:
+            self._kept.clear()
+        self._kept[raw] = prepared
+
+
 class RequestReader:
-    """Reads and prepares request heads, remembering those without a body that it saw before.
+    """Reads and prepares request heads, remembering those without a body that come again and again.
 
     `get` is the cache itself: bytes that are one whole head → Request or None.
     """
@@ -235,40 +282,35 @@ class RequestReader:
     def __init__(self, parser: HeadParser) -> None:
         self._parser = parser
         self.limits = parser.limits
-        self._seen: dict[bytes, Request] = {}
-        self.get = self._seen.get
+        self._cache: _HeadCache[Request] = _HeadCache(enabled=parser.has_recogniser)
+        self.get = self._cache.get
 
     def read(self, raw: bytes) -> Request:
         """Return the request whose head is `raw`. Raises MessageError."""
-        request = self._seen.get(raw)
+        request = self.get(raw)
         if request is None:
             request = prepare_request(self._parser.request(raw))
-            if request.framing.kind == NO_BODY and len(raw) <= _CACHED_HEAD_BYTES:
-                if len(self._seen) >= _CACHED_HEADS:
-                    self._seen.clear()
-                self._seen[raw] = request
+            if request.framing.kind == NO_BODY:
+                self._cache.offer(raw, request)
         return request
 
 
 class ResponseReader:
-    """Reads and prepares response heads, remembering those that it saw before."""
+    """Reads and prepares response heads, remembering those that come again and again."""
 
     def __init__(self, parser: HeadParser) -> None:
         self._parser = parser
         self.limits = parser.limits
-        self._seen: dict[bytes, Response] = {}
-        self.get = self._seen.get
+        self._cache: _HeadCache[Response] = _HeadCache(enabled=parser.has_recogniser)
+        self.get = self._cache.get
 
     def read(self, raw: bytes) -> Response:
         """Return the response whose head is `raw`. Raises MessageError(502)."""
-        response = self._seen.get(raw)
+        response = self.get(raw)
         if response is None:
             try:
                 response = prepare_response(self._parser.response(raw))
             except MessageError as error:
                 raise MessageError(502, error.what, error.detail) from None
-            if len(raw) <= _CACHED_HEAD_BYTES:
-                if len(self._seen) >= _CACHED_HEADS:
-                    self._seen.clear()
-                self._seen[raw] = response
+            self._cache.offer(raw, response)
         return response

@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Protocol
 
-from lb.http1.message import Field, MessageError, RequestHead, ResponseHead, request_field, split_field_line
+from lb.http1.message import (
+    MessageError,
+    RequestHead,
+    ResponseHead,
+    field_line,
+    is_special_in_requests,
+    split_field_line,
+)
 
 NO_BODY, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 
@@ -50,17 +57,15 @@ def request_framing(head: RequestHead) -> Framing:
     """
     length: bytes | None = None
     chunked = False
-    for field in head.fields:
-        if not field.special:
-            continue
-        if field.key == b"content-length":
+    for key, value, _ in head.special:
+        if key == b"content-length":
             if length is not None:
                 raise MessageError(400, "content_length", "Content-Length is repeated")
-            length = field.value
+            length = value
             if _DIGITS.fullmatch(length) is None:
                 raise MessageError(400, "content_length", "Content-Length is not a plain decimal number")
-        elif field.key == b"transfer-encoding":
-            if chunked or field.value.lower() != b"chunked":
+        elif key == b"transfer-encoding":
+            if chunked or value.lower() != b"chunked":
                 raise MessageError(501, "transfer_encoding", "Transfer-Encoding is not exactly one chunked")
             if head.minor == 0:
                 raise MessageError(400, "transfer_encoding", "Transfer-Encoding is not allowed in HTTP/1.0")
@@ -80,13 +85,11 @@ def response_framing(head: ResponseHead) -> tuple[Framing, bool]:
     """
     lengths: set[bytes] = set()
     chunked = False
-    for field in head.fields:
-        if not field.special:
-            continue
-        if field.key == b"content-length":
-            lengths.add(field.value)
-        elif field.key == b"transfer-encoding":
-            if chunked or field.value.lower() != b"chunked":
+    for key, value, _ in head.special:
+        if key == b"content-length":
+            lengths.add(value)
+        elif key == b"transfer-encoding":
+            if chunked or value.lower() != b"chunked":
                 raise MessageError(502, "transfer_encoding", "Transfer-Encoding is not exactly one chunked")
             if head.minor == 0:
                 raise MessageError(502, "transfer_encoding", "Transfer-Encoding in an HTTP/1.0 response")
@@ -107,8 +110,8 @@ class BodyDecoder(Protocol):
 
     excess: bytes
     """What was fed and stands behind the end of the body."""
-    trailers: list[Field]
-    """The trailer fields that may be passed on."""
+    trailers: list[bytes]
+    """The lines of the trailer fields that may be passed on, without CRLF."""
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """Return the bytes of this body in `data`, and whether it ends with them. Raises MessageError."""
@@ -118,7 +121,7 @@ class LengthBody:
     """A body of a known length."""
 
     __slots__ = ("excess", "remaining")
-    trailers: list[Field] = []  # noqa: RUF012 - there never are any
+    trailers: list[bytes] = []  # noqa: RUF012 - there never are any
 
     def __init__(self, length: int) -> None:
         self.remaining = length
@@ -141,7 +144,7 @@ class CloseBody:
     """A body that ends when its connection is closed in order."""
 
     __slots__ = ("excess",)
-    trailers: list[Field] = []  # noqa: RUF012 - there never are any
+    trailers: list[bytes] = []  # noqa: RUF012 - there never are any
 
     def __init__(self) -> None:
         self.excess = b""
@@ -171,7 +174,7 @@ class ChunkedBody:
         self._partial = b""
         self._extensions = 0
         self.excess = b""
-        self.trailers: list[Field] = []
+        self.trailers: list[bytes] = []
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """Return the payload in `data` without its framing, and whether the body ends with it. Raises MessageError."""
@@ -247,11 +250,12 @@ class ChunkedBody:
             raise self._error("trailers", "the trailer section has too many fields")
         for line in lines:
             try:
-                field = request_field(*split_field_line(line))
+                name, value = split_field_line(line)
             except MessageError:
                 raise self._error("trailers", "a trailer field is malformed") from None
-            if field.key not in _FORBIDDEN_TRAILERS and not field.special:
-                self.trailers.append(field)
+            key = name.lower()
+            if key not in _FORBIDDEN_TRAILERS and not is_special_in_requests(key):
+                self.trailers.append(field_line(name, value))
         return end + 4
 
 
@@ -277,6 +281,6 @@ def encode_chunk(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
 
 
-def encode_last_chunk(trailers: list[Field]) -> bytes:
+def encode_last_chunk(trailers: list[bytes]) -> bytes:
     """Return the end of a chunked body, with its trailer section."""
-    return b"0\r\n%b\r\n" % b"".join([field.line for field in trailers])
+    return b"0\r\n%b\r\n" % b"".join([line + b"\r\n" for line in trailers])

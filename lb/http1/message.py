@@ -1,8 +1,9 @@
 """The normalised heads that everything above the parsers reads, and the one error for bad input.
 
-A field keeps the case of its name and its place in the order (RFC 9110, section 5.3: the order of fields with
-the same name matters). `line` is the field written anew from its parsed name and value: what we send is built from what
-we read, so the next reader cannot see another message in it.
+A head keeps its field lines in the order and the case in which they came (RFC 9110, section 5.3: the order of fields
+with the same name matters). A line is the field written anew from its parsed name and value: what we send is built from
+what we read, so the next reader cannot see another message in it. Fields that framing or forwarding must look at are parsed
+further, into `special`; the others are only passed on, and stay lines.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # RFC 9112, section 5: field-line = field-name ":" OWS field-value OWS. No space before the colon.
 _FIELD_LINE = re.compile(rb"(" + TOKEN + rb"):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*")
 
-# Fields that framing or forwarding must look at; all others are copied unread. A received `Via` is not among
-# them: ours is added behind it.
-_REQUEST_FIELDS = frozenset(
-    b"host content-length transfer-encoding connection keep-alive proxy-connection te upgrade http2-settings expect "
+# What must be looked at. A received `Via` or `Expect` need not be: they are passed on as they are.
+_SPECIAL_IN_REQUESTS = frozenset(
+    b"host content-length transfer-encoding connection keep-alive proxy-connection te upgrade http2-settings "
     b"forwarded x-real-ip x-request-id".split()
 )
-_RESPONSE_FIELDS = frozenset(
+_SPECIAL_IN_RESPONSES = frozenset(
     b"content-length transfer-encoding connection keep-alive proxy-connection te upgrade date".split()
 )
 
@@ -42,84 +42,106 @@ class MessageError(Exception):
 
 
 class Field(NamedTuple):
-    """One field of a head or trailer section."""
+    """A field that is looked at."""
 
-    name: bytes
-    """As received."""
-    value: bytes
     key: bytes
     """The name in lower case."""
+    value: bytes
     line: bytes
-    """`name: value CRLF`, as it is sent."""
-    special: bool
-    """Framing or forwarding must look at it before it may be passed on."""
+    """`name: value`, as it is sent, without the CRLF."""
 
 
 class RequestHead:
     """A parsed request head."""
 
-    __slots__ = ("fields", "method", "minor", "target")
+    __slots__ = ("lines", "method", "minor", "special", "target")
 
-    def __init__(self, method: bytes, target: bytes, minor: int, fields: list[Field]) -> None:
+    def __init__(self, method: bytes, target: bytes, minor: int, lines: list[bytes], special: list[Field]) -> None:
         self.method = method
         self.target = target
         self.minor = minor
         """The minor version: 1 for HTTP/1.1, 0 for HTTP/1.0."""
-        self.fields = fields
+        self.lines = lines
+        """All field lines in order, the special ones too."""
+        self.special = special
 
     def __repr__(self) -> str:
-        return f"RequestHead({self.method!r}, {self.target!r}, HTTP/1.{self.minor}, {len(self.fields)} fields)"
+        return f"RequestHead({self.method!r}, {self.target!r}, HTTP/1.{self.minor}, {len(self.lines)} fields)"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RequestHead):
             return NotImplemented
-        mine = (self.method, self.target, self.minor, self.fields)
-        return mine == (other.method, other.target, other.minor, other.fields)
+        mine = (self.method, self.target, self.minor, self.lines, self.special)
+        return mine == (other.method, other.target, other.minor, other.lines, other.special)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def values(self, key: bytes) -> list[bytes]:
+        """Return the values of all fields called `key` (in lower case), in order."""
+        return values_of(self.lines, key)
 
 
 class ResponseHead:
     """A parsed response head."""
 
-    __slots__ = ("fields", "minor", "reason", "status")
+    __slots__ = ("lines", "minor", "reason", "special", "status")
 
-    def __init__(self, status: int, reason: bytes, minor: int, fields: list[Field]) -> None:
+    def __init__(self, status: int, reason: bytes, minor: int, lines: list[bytes], special: list[Field]) -> None:
         self.status = status
         self.reason = reason
         self.minor = minor
-        self.fields = fields
+        self.lines = lines
+        """All field lines in order, the special ones too."""
+        self.special = special
 
     def __repr__(self) -> str:
-        return f"ResponseHead({self.status}, {self.reason!r}, HTTP/1.{self.minor}, {len(self.fields)} fields)"
+        return f"ResponseHead({self.status}, {self.reason!r}, HTTP/1.{self.minor}, {len(self.lines)} fields)"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ResponseHead):
             return NotImplemented
-        mine = (self.status, self.reason, self.minor, self.fields)
-        return mine == (other.status, other.reason, other.minor, other.fields)
+        mine = (self.status, self.reason, self.minor, self.lines, self.special)
+        return mine == (other.status, other.reason, other.minor, other.lines, other.special)
 
     __hash__ = None  # type: ignore[assignment]
 
+    def values(self, key: bytes) -> list[bytes]:
+        """Return the values of all fields called `key` (in lower case), in order."""
+        return values_of(self.lines, key)
 
-def request_field(name: bytes, value: bytes) -> Field:
-    """Return the request field `name: value`."""
-    key = name.lower()
-    # CGI and WSGI read "_" and "-" in a name as the same character: X_Forwarded_For would reach an application
-    # as X-Forwarded-For.
+
+def is_special_in_requests(key: bytes) -> bool:
+    """Must a request field of this name (in lower case) be looked at before it may be passed on?"""
+    if key in _SPECIAL_IN_REQUESTS:
+        return True
+    # CGI and WSGI read "_" and "-" in a name as the same character: X_Forwarded_For would reach an application as
+    # X-Forwarded-For.
     dashed = key.replace(b"_", b"-")
-    special = key in _REQUEST_FIELDS or dashed.startswith(b"x-forwarded-") or dashed in (b"x-real-ip", b"x-request-id")
-    return Field(name, value, key, b"%b: %b\r\n" % (name, value), special)
+    return dashed.startswith(b"x-forwarded-") or dashed in (b"x-real-ip", b"x-request-id")
 
 
-def response_field(name: bytes, value: bytes) -> Field:
-    """Return the response field `name: value`."""
-    key = name.lower()
-    return Field(name, value, key, b"%b: %b\r\n" % (name, value), key in _RESPONSE_FIELDS)
+def is_special_in_responses(key: bytes) -> bool:
+    """Must a response field of this name (in lower case) be looked at before it may be passed on?"""
+    return key in _SPECIAL_IN_RESPONSES
+
+
+def field_line(name: bytes, value: bytes) -> bytes:
+    """Return the line of a field, as it is sent, without the CRLF."""
+    return b"%b: %b" % (name, value)
+
+
+def values_of(lines: list[bytes], key: bytes) -> list[bytes]:
+    """Return the values of all fields called `key` (in lower case) among field lines, without white space around."""
+    values = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if colon and name.lower() == key:
+            values.append(value.strip(b" \t"))
+    return values
 
 
 def split_field_line(line: bytes) -> tuple[bytes, bytes]:
-    """Return name and value of a field line without its CRLF.
+    """Return name and value of a received field line without its CRLF.
 
     Raises MessageError for anything that RFC 9112, section 5 does not allow.
     """
@@ -130,5 +152,5 @@ def split_field_line(line: bytes) -> tuple[bytes, bytes]:
 
 
 def list_members(value: bytes) -> list[bytes]:
-    """Return the members of a comma-separated list, in lower case, without the empty ones (RFC 9110, section 5.6.1)."""
+    """Return the members of a comma-separated list in lower case, without empty ones (RFC 9110, section 5.6.1)."""
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]

@@ -1,0 +1,122 @@
+"""The fast reader in front of h11. It may only *accept*, in a canonical subset in which it reads what h11 reads.
+
+Clients send the same lines again and again, and only a few differ from one request to the next. So a head is split
+into lines, and a line that was seen before is only looked up: a browser's head of 14 fields costs 3 µs, not h11's 37.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from lb.http1.message import TOKEN, Field, RequestHead, ResponseHead, is_special_in_requests, is_special_in_responses
+
+_CRLF = b"\r\n"
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.([01])")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([!-~](?:[ !-~]*[!-~])?)")
+_PLAIN_FIELD = re.compile(rb"(" + TOKEN + rb"): ([!-~](?:[ !-~]*[!-~])?)")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+# Bounds of what is remembered: lines, their length, and names.
+_LINES = 2048
+_LINE_BYTES = 256
+_NAMES = 512
+
+# Different in every request, or secret: not worth remembering, or better not.
+_NOT_REMEMBERED = frozenset(
+    b"cookie referer authorization proxy-authorization set-cookie if-none-match if-modified-since etag traceparent "
+    b"x-request-id content-length date".split()
+)
+
+
+class FieldLines:
+    """Recognises field lines, remembering those that it saw."""
+
+    def __init__(self, is_special: Callable[[bytes], bool]) -> None:
+        self._is_special = is_special
+        self._plain: set[bytes] = set()
+        """Lines that may be passed on unread."""
+        self._special: dict[bytes, Field] = {}
+        self._names: dict[bytes, tuple[bytes, bool, bool]] = {}
+
+    def recognise(self, lines: list[bytes]) -> list[Field] | None:
+        """Return the special fields among `lines`, or None if one of them is not in canonical form."""
+        plain = self._plain
+        found: list[Field] = []
+        for line in [line for line in lines if line not in plain]:
+            field = self._special.get(line)
+            if field is None:
+                match = _PLAIN_FIELD.fullmatch(line)
+                if match is None:
+                    return None
+                name, value = match.groups()
+                key, is_special, remember = self._names.get(name) or self._learn(name)
+                remember = remember and len(line) <= _LINE_BYTES
+                if not is_special:
+                    if remember:
+                        if len(plain) >= _LINES:
+                            plain.clear()
+                        plain.add(line)
+                    continue
+                field = Field(key, value, line)
+                if remember:
+                    if len(self._special) >= _LINES:
+                        self._special.clear()
+                    self._special[line] = field
+            found.append(field)
+        return found
+
+    def _learn(self, name: bytes) -> tuple[bytes, bool, bool]:
+        key = name.lower()
+        known = (key, self._is_special(key), key not in _NOT_REMEMBERED)
+        if len(self._names) >= _NAMES:
+            self._names.clear()
+        if len(name) <= _LINE_BYTES:
+            self._names[name] = known
+        return known
+
+
+class Recogniser:
+    """Reads heads in canonical form. One instance serves all connections."""
+
+    def __init__(self) -> None:
+        self._request_lines = FieldLines(is_special_in_requests)
+        self._response_lines = FieldLines(is_special_in_responses)
+
+    def request(self, raw: bytes) -> RequestHead | None:
+        """Return the head in `raw` (complete, with the empty line behind it), or None if it is for h11 to read."""
+        lines = raw[:-4].split(_CRLF)
+        start = _REQUEST_LINE.fullmatch(lines.pop(0))
+        if start is None:
+            return None
+        special = self._request_lines.recognise(lines)
+        if special is None or not _is_plainly_framed(special):
+            return None
+        method, target, minor = start.groups()
+        return RequestHead(method, target, 1 if minor == b"1" else 0, lines, special)
+
+    def response(self, raw: bytes) -> ResponseHead | None:
+        """Return the head in `raw` (complete, with the empty line behind it), or None if it is for h11 to read."""
+        lines = raw[:-4].split(_CRLF)
+        start = _STATUS_LINE.fullmatch(lines.pop(0))
+        if start is None:
+            return None
+        special = self._response_lines.recognise(lines)
+        if special is None or not _is_plainly_framed(special):
+            return None
+        return ResponseHead(int(start[2]), start[3], 1 if start[1] == b"1" else 0, lines, special)
+
+
+def _is_plainly_framed(special: list[Field]) -> bool:
+    """Is there at most one length or one `chunked`, in its plain form? All else is for h11 and the raw rules."""
+    framed = False
+    for key, value, _ in special:
+        if key == b"content-length":
+            if framed or _LENGTH.fullmatch(value) is None:
+                return False
+            framed = True
+        elif key == b"transfer-encoding":
+            if framed or value != b"chunked":
+                return False
+            framed = True
+    return True

@@ -1,0 +1,75 @@
+"""Writes that wait for the end of the loop's turn, so that they go out one behind the other.
+
+A loop that has, say, twenty readable sockets calls us twenty times. Written at once, each of our answers wakes a peer
+that has just gone to sleep, and waking another core is the dearest part of a small write. Held until all twenty were
+read and then written in one go, they find their peers awake. Measured with small GETs, CPU per request: 16.3 → 13.8 µs,
+with browser heads that all differ 35 → 22.5 µs (docs/decisions/0002-writes-at-the-end-of-a-turn.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+# Larger pieces are written at once: to hold them would cost memory, and next to them a wake-up costs nothing.
+_HELD_BYTES = 16384
+
+
+class Writer(Protocol):
+    """The part of a transport that writes."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, or buffer them."""
+
+    def is_closing(self) -> bool:
+        """Is it closed or closing?"""
+
+    def close(self) -> None:
+        """Close behind what was written."""
+
+
+class Outbox:
+    """Holds writes and closes until `flush`, which it asks the loop for. The order of each transport is kept."""
+
+    __slots__ = ("_call_soon", "_held")
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """`call_soon` has the loop call a function after the callbacks that are due now."""
+        self._call_soon = call_soon
+        self._held: list[tuple[Writer, bytes | None]] = []
+
+    def write(self, transport: Writer, data: bytes) -> None:
+        """Write `data` to `transport` at the end of this turn."""
+        held = self._held
+        if len(data) > _HELD_BYTES:
+            self.flush()
+            if not transport.is_closing():
+                transport.write(data)
+            return
+        if not held:
+            self._call_soon(self.flush)
+        held.append((transport, data))
+
+    def close(self, transport: Writer) -> None:
+        """Close `transport` behind what was written to it."""
+        if not self._held:
+            transport.close()
+        else:
+            self._held.append((transport, None))
+
+    def holds(self, transport: Writer) -> bool:
+        """Is anything for `transport` not written yet?"""
+        return any(held is transport for held, _ in self._held)
+
+    def flush(self) -> None:
+        """Write now."""
+        if self._held:
+            held, self._held = self._held, []
+            for transport, data in held:
+                if transport.is_closing():
+                    # It was reset since, or the peer closed it: nobody reads this.
+                    continue
+                if data is None:
+                    transport.close()
+                else:
+                    transport.write(data)
