@@ -258,7 +258,7 @@ class Downstream(asyncio.Protocol):
         """The response is complete: on to the next request, or close."""
         unread = self._body is not None
         self._exchange = self._body = None
-        if close:
+        if close or (self._eof and (not self._inbox.data or self._proxy.config.abort_on_client_fin)):
             # Whoever asked for the close sends nothing more.
             self._finish(linger=unread or exchange.request.persistent or bool(self._inbox.data))
             return
@@ -266,8 +266,6 @@ class Downstream(asyncio.Protocol):
         self.set_deadline(self._proxy.idle_deadline(now))
         if self._inbox.data:
             self._read_requests()
-        elif self._eof:
-            self._finish(linger=False)
 
     # Ends
 

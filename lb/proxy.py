@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lb.config import Config
-from lb.deadline import NEVER, Deadlines
+from lb.deadline import NEVER, Deadlines, Timed
 from lb.endpoint import Endpoint, Snapshot
 from lb.exchange import Exchange
 from lb.http1.forwarding import RequestReader, ResponseReader
@@ -21,11 +21,18 @@ from lb.outbox import Outbox
 from lb.service import Service
 from lb.upstream import Upstream
 
-if TYPE_CHECKING:
-    from lb.downstream import Downstream
-
 LAST_REQUEST_SECONDS = 1.0
 _POOL_SWEEP = 0.5
+
+
+class Connection(Timed, Protocol):
+    """A client connection, as far as it is looked after here."""
+
+    def drain(self) -> None:
+        """No request after the next."""
+
+    def abort(self) -> None:
+        """Stop at once."""
 
 
 class Proxy:
@@ -52,7 +59,7 @@ class Proxy:
         self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser))
         self.deadlines = Deadlines()
         self.outbox = Outbox(loop.call_soon)
-        self.connections: set[Downstream] = set()
+        self.connections: set[Connection] = set()
         self.closing = False
         """Do responses say `Connection: close`?"""
         self.is_draining = False
@@ -110,7 +117,7 @@ class Proxy:
 
     # Timers: one tick for all deadlines, one for the next endpoint that returns, one sweep of the pool.
 
-    def file_deadline(self, connection: Downstream) -> None:
+    def file_deadline(self, connection: Connection) -> None:
         """Look at the connection when its deadline passes."""
         self.deadlines.file(connection)
         if connection.filed < self._tick_at:

@@ -181,6 +181,13 @@ class Upstream(asyncio.Protocol):
         decoder = self.decoder
         try:
             if decoder is None:
+                if not self._buffer:
+                    # The common case: a head that came before. (Without an empty line, no head is that short.)
+                    end = data.find(b"\r\n\r\n") + 4
+                    response = self._responses.get(data[:end])
+                    if response is not None and response.status >= 200:
+                        self._response_begun(sink, response, data, end)
+                        return
                 self._head_received(sink, data)
             else:
                 body, done = decoder.feed(data)
@@ -211,12 +218,17 @@ class Upstream(asyncio.Protocol):
             data = data[end:]
             self._scanned = 0
         self._buffer = b""
-        self._scanned = self._interims = 0
+        self._scanned = 0
+        self._response_begun(sink, response, data, end)
+
+    def _response_begun(self, sink: UpstreamSink, response: Response, data: bytes, end: int) -> None:
+        """A final head is here; its body begins in `data` at `end`."""
+        self._interims = 0
         framing = _NO_BODY if self._is_head else response.framing
         self.reusable = response.reusable
         size = len(data) - end
         if framing.kind == NO_BODY or (framing.kind == LENGTH and size >= framing.length):
-            # The common case: the whole response is here.
+            # The whole response is here.
             if size > framing.length:
                 self.reusable = False
             sink.response_received(self, response, framing, data[end : end + framing.length], True)

@@ -95,11 +95,11 @@ class HeadParser:
         if head is None:
             self._check_count(raw.count(_CRLF) - 2)
             head = _read_request(raw)
-        limits = self.limits
-        if len(head.lines) > limits.fields:
+        _, target_bytes, fields = self.limits
+        if len(head.lines) > fields:
             self._check_count(len(head.lines))
-        if len(head.target) > limits.target_bytes:
-            raise MessageError(414, "target_too_long", f"the request target is over {limits.target_bytes} bytes")
+        if len(head.target) > target_bytes:
+            raise MessageError(414, "target_too_long", f"the request target is over {target_bytes} bytes")
         return head
 
     def response(self, raw: bytes) -> ResponseHead:
@@ -108,7 +108,8 @@ class HeadParser:
         if head is None:
             self._check_count(raw.count(_CRLF) - 2)
             head = _read_response(raw)
-        self._check_count(len(head.lines))
+        if len(head.lines) > self.limits.fields:
+            self._check_count(len(head.lines))
         return head
 
     def _check_count(self, fields: int) -> None:

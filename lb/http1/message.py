@@ -1,9 +1,9 @@
 """The normalised heads that everything above the parsers reads, and the one error for bad input.
 
 A head keeps its field lines in the order and the case in which they came (RFC 9110, section 5.3: the order of fields
-with the same name matters). A line is the field written anew from its parsed name and value: what we send is built from
-what we read, so the next reader cannot see another message in it. Fields that framing or forwarding must look at are parsed
-further, into `special`; the others are only passed on, and stay lines.
+with the same name matters). A line is the field written anew from its parsed name and value: what we send is built
+from what we read, so the next reader cannot see another message in it. Fields that framing or forwarding must look at
+are parsed further, into `special`; the others are only passed on, and stay lines.
 """
 
 from __future__ import annotations
