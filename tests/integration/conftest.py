@@ -18,6 +18,7 @@ from tests.integration.endpoint import BlackHole, Endpoint
 from tests.integration.harness import ALL_VARIANTS, DEFAULT_VARIANTS, Balancer, Variant
 
 MakeEndpoint = Callable[..., Endpoint]
+MakeBlackHole = Callable[..., BlackHole]
 MakeBalancer = Callable[..., Balancer]
 
 
@@ -44,14 +45,14 @@ def endpoint() -> Iterator[MakeEndpoint]:
 
 
 @pytest.fixture
-def black_hole() -> Iterator[Callable[[], BlackHole]]:
+def black_hole() -> Iterator[MakeBlackHole]:
     """Make ports that swallow connects."""
     if not BlackHole.is_possible:
         pytest.skip("only Linux tells how full the queue of a listening socket is")
     with ExitStack() as stack:
 
-        def make() -> BlackHole:
-            hole = BlackHole()
+        def make(**options: bool) -> BlackHole:
+            hole = BlackHole(**options)
             stack.callback(hole.stop)
             return hole
 

@@ -148,11 +148,15 @@ class Endpoint:
         self._start(self._accept, self._socket)
 
     def down(self) -> None:
-        """Listen no more and reset what is connected; the port stays ours, and connects to it are refused."""
+        """Listen no more and reset what is connected."""
+        self.stop_listening()
+        self.reset_all()
+
+    def stop_listening(self) -> None:
+        """Listen no more; the port stays ours, and connects to it are refused. What is connected goes on."""
         self._is_up = False
         _close_listener(self._socket)
         self._socket = _bind(self.port)
-        self.reset_all()
 
     def reset_all(self) -> None:
         """Reset every connection."""
@@ -322,15 +326,23 @@ def respond_when(event: threading.Event, *data: bytes) -> Action:
 
 
 class BlackHole:
-    """A port on which connects are neither accepted nor refused: the queue of its listening socket is full (Linux)."""
+    """A port on which connects are neither accepted nor refused: the queue of its listening socket is full (Linux).
+
+    Until `up` they are refused.
+    """
 
     is_possible = sys.platform == "linux"
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_up: bool = True) -> None:
         self._socket = _bind(0)
-        self._socket.listen(0)
         self.port: int = self._socket.getsockname()[1]
         self._fillers: list[socket.socket] = []
+        if is_up:
+            self.up()
+
+    def up(self) -> None:
+        """Swallow connects from now on."""
+        self._socket.listen(0)
         while not self._is_full():
             filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             filler.setblocking(False)

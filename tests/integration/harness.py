@@ -151,6 +151,9 @@ class Balancer:
     def ends(self) -> dict[str, int]:
         """Return how many exchanges ended for which reason, without those that are zero, once all have ended."""
         self.wait_until_idle()
+        return self._ends()
+
+    def _ends(self) -> dict[str, int]:
         return {str(reason): count for reason, count in self.service.metrics.endings() if count}
 
     def idle(self, endpoint: Endpoint) -> int:
@@ -161,13 +164,18 @@ class Balancer:
         """Return the endpoint's state for people: "available", "set aside", "on trial"; and seconds left."""
         return self.call(lambda: self.service.set_aside.state(endpoint, self.server.proxy.clock()))
 
+    @property
+    def open_exchanges(self) -> int:
+        """How many exchanges have begun and not ended; below zero if one ended twice."""
+        return self.counter(metrics.EXCHANGES) - sum(self._ends().values())
+
     def wait_for_exchanges(self, count: int) -> None:
         """Wait until `count` requests have come in."""
         eventually(lambda: self.counter(metrics.EXCHANGES) >= count, f"exchange {count}")
 
     def wait_until_idle(self) -> None:
         """Wait until no exchange is open."""
-        eventually(lambda: self.counter(metrics.EXCHANGES_OPEN) == 0, "the end of all exchanges")
+        eventually(lambda: self.open_exchanges == 0, "the end of all exchanges")
 
     @property
     def warnings(self) -> list[str]:
@@ -206,5 +214,5 @@ class Balancer:
             is_bad = record.levelno >= logging.ERROR or record.name.startswith("asyncio")
             assert not is_bad or text.startswith(tuple(self.expected_errors)), f"logged: {record.name}: {text}"
         assert self.counter(metrics.CONNECTIONS_OPEN) == 0
-        assert sum(self.ends().values()) == self.counter(metrics.EXCHANGES), self.ends()
+        assert self.open_exchanges == 0, self._ends()
         assert len(self.service.waiting) == 0

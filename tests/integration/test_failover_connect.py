@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 
 import pytest
 
 from lb import metrics
 from lb.endpoint import make_endpoint
 from tests.fakes import Message, chunked, eventually, request
-from tests.integration.conftest import MakeBalancer, MakeEndpoint
+from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
 from tests.integration.endpoint import BlackHole, Endpoint
 
 BODY = bytes(range(256)) * 4
@@ -76,7 +75,7 @@ def test_without_connect_in_retry_on_there_is_one_attempt(balancer: MakeBalancer
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_connect_that_is_swallowed_times_out(
-    method: str, balancer: MakeBalancer, endpoint: MakeEndpoint, black_hole: Callable[[], BlackHole]
+    method: str, balancer: MakeBalancer, endpoint: MakeEndpoint, black_hole: MakeBlackHole
 ) -> None:
     live, hole = endpoint(), black_hole()
     lb = balancer(hole, live, connect_timeout=0.15)
@@ -92,7 +91,7 @@ def test_a_connect_that_is_swallowed_times_out(
 
 
 def test_no_attempt_starts_after_endpoint_wait_and_a_connect_timeout(
-    balancer: MakeBalancer, black_hole: Callable[[], BlackHole]
+    balancer: MakeBalancer, black_hole: MakeBlackHole
 ) -> None:
     holes = [black_hole() for _ in range(8)]
     lb = balancer(*holes, connect_timeout=0.2, endpoint_wait=0.3)

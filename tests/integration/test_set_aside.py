@@ -1,0 +1,192 @@
+"""An endpoint that can't be connected to gets no picks for a while; then one request tries it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from lb import metrics
+from tests.fakes import eventually, request
+from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
+from tests.integration.endpoint import respond, respond_when, response
+from tests.integration.harness import Balancer
+from tests.integration.load import load
+from tests.integration.processes import Backend
+
+
+def failures(lb: Balancer, endpoint: object) -> int:
+    return lb.endpoint_counter(endpoint.value, metrics.CONNECT_FAILURES)  # type: ignore[attr-defined]
+
+
+def picks(lb: Balancer, endpoint: object) -> int:
+    return lb.endpoint_counter(endpoint.value, metrics.PICKS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_two_endpoints_one_dead(concurrency: int, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    live, dead = endpoint(), endpoint(is_up=False)
+    lb = balancer(live, dead)
+    outcome = load(lb.port, request(), connections=concurrency, requests=640)
+    assert outcome.errors == []
+    assert outcome.statuses == {200: 640}
+    assert len(live.requests) == 640
+    # Those that were connecting when the first one failed fail too; after that there is a second of peace.
+    assert 1 <= failures(lb, dead) <= concurrency + 2
+    assert lb.ends() == {"ok": 640}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("concurrency", [1, 64, 1000])
+def test_ten_thousand_requests_over_two_endpoints_one_dead(
+    concurrency: int, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    dead = endpoint(is_up=False)
+    with Backend() as live:
+        lb = balancer(live.value, dead)
+        outcome = load(lb.port, request(), connections=concurrency, requests=10_000)
+        assert outcome.errors == []
+        assert outcome.statuses == {200: 10_000}
+        assert failures(lb, dead) >= 1
+        assert lb.ends() == {"ok": 10_000}
+        assert live.requests_served() == 10_000
+
+
+def test_one_dead_then_back(quick_set_aside: float, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    a, b = endpoint(name="a"), endpoint(name="b", is_up=False)
+    lb = balancer(a, b)
+    client = lb.client()
+    assert [client.get().body for _ in range(4)] == [b"a"] * 4
+    assert lb.state(b.value)[0] == "set aside"
+    b.up()
+    eventually(lambda: client.get().body == b"b", "the return of b")
+    assert lb.state(b.value)[0] == "available"
+    assert failures(lb, b) >= 1
+    before = len(a.requests), len(b.requests)
+    assert {client.get().body for _ in range(4)} == {b"a", b"b"}
+    assert (len(a.requests) - before[0], len(b.requests) - before[1]) == (2, 2)
+
+
+@pytest.mark.one_variant
+def test_the_time_doubles_and_starts_anew(
+    quick_set_aside: float, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    a, b = endpoint(name="a"), endpoint(name="b", is_up=False)
+    lb = balancer(a, b)
+    client = lb.client()
+    longest = []
+    for count in (1, 2, 3):
+        eventually(lambda: client.get().body == b"a" and failures(lb, b) == count, f"failure {count}")  # noqa: B023
+        longest.append(lb.state(b.value)[1])
+    assert [round(seconds, 1) for seconds in longest] == pytest.approx([0.2, 0.4, 0.8], abs=0.1)
+    b.up()
+    eventually(lambda: client.get().body == b"b", "the return of b")
+    b.down()
+    eventually(lambda: lb.idle(b.value) == 0, "the end of the idle connections")
+    eventually(lambda: client.get().body == b"a" and failures(lb, b) == 4, "failure 4")
+    assert lb.state(b.value)[1] <= 0.2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_one_request_tries_it_and_the_others_pass_it_over(
+    method: str,
+    quick_set_aside: float,
+    balancer: MakeBalancer,
+    endpoint: MakeEndpoint,
+    black_hole: MakeBlackHole,
+) -> None:
+    hole, live = black_hole(), endpoint()
+    lb = balancer(hole, live, connect_timeout=0.3)
+    raw = request(method, body=b"x" if method == "POST" else None)
+    client = lb.client()
+    assert [client.exchange(raw).status for _ in range(2)] == [200, 200]
+    assert (picks(lb, hole), failures(lb, hole)) == (1, 1)
+    eventually(lambda: not lb.call(lb.service.set_aside.out, lb.server.proxy.clock()), "the end of the set-aside")
+    # Both endpoints are in rotation: of these one meets the hole and hangs there.
+    clients = [lb.client() for _ in range(8)]
+    for each in clients:
+        each.send(raw)
+    eventually(lambda: lb.state(hole.value)[0] == "on trial", "the trial")
+    eventually(lambda: len(live.requests) == 2 + 7, "the answers to all others")
+    assert picks(lb, hole) == 2
+    for each in clients:
+        assert each.read_response().status == 200
+    assert (picks(lb, hole), failures(lb, hole)) == (2, 2), "the trial failed, and went on to the other"
+    assert lb.state(hole.value)[1] > 0.2, "for longer this time"
+    assert len(live.requests) == 2 + 8
+
+
+def test_a_client_that_leaves_during_the_trial_leaves_it_to_another(
+    quick_set_aside: float, balancer: MakeBalancer, endpoint: MakeEndpoint, black_hole: MakeBlackHole
+) -> None:
+    hole, live = black_hole(is_up=False), endpoint()
+    lb = balancer(hole, live, connect_timeout=5.0)
+    client = lb.client()
+    assert [client.get().status for _ in range(2)] == [200, 200]
+    assert failures(lb, hole) == 1
+    hole.up()
+    eventually(lambda: not lb.call(lb.service.set_aside.out, lb.server.proxy.clock()), "the end of the set-aside")
+    for trial in (1, 2):
+        pair = [lb.client(), lb.client()]
+        for each in pair:
+            each.send(request())
+        eventually(lambda: lb.state(hole.value)[0] == "on trial", "the trial")
+        assert picks(lb, hole) == 1 + trial
+        for each in pair:
+            each.reset()
+        eventually(lambda: lb.counter(metrics.CONNECTIONS_OPEN) == 1, "leaving")
+        # Nobody has found out anything.
+        assert lb.state(hole.value) == ("set aside", 0.0)
+    assert failures(lb, hole) == 1
+
+
+def test_it_ends_early_when_the_endpoint_turns_ready(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    a, b = endpoint(name="a"), endpoint(name="b", is_up=False)
+    lb = balancer(a, b)
+    client = lb.client()
+    assert [client.get().body for _ in range(2)] == [b"a", b"a"]
+    assert lb.state(b.value)[0] == "set aside"
+    b.up()
+    lb.publish(a.value, b.value)
+    assert lb.state(b.value)[0] == "set aside", "it was ready before"
+    lb.publish(a.value, b.value._replace(ready=False))
+    assert {client.get().body for _ in range(2)} == {b"a"}
+    lb.publish(a.value, b.value)
+    assert lb.state(b.value)[0] == "available"
+    assert {client.get().body for _ in range(2)} == {b"a", b"b"}
+    assert failures(lb, b) == 1
+
+
+def test_connections_in_use_outlive_a_set_aside(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    gate = threading.Event()
+    ok, late = respond(response()), respond_when(gate, response())
+    a = endpoint(late, late, ok, late, late)
+    lb = balancer(a, endpoint_wait=0)
+    clients = [lb.client() for _ in range(3)]
+
+    def two_at_a_time() -> None:
+        for each in clients[:2]:
+            each.send(request())
+
+    def answered() -> None:
+        gate.set()
+        for each in clients[:2]:
+            assert each.read_response().status == 200
+        gate.clear()
+
+    two_at_a_time()
+    a.wait_for_requests(2)
+    answered()
+    eventually(lambda: lb.idle(a.value) == 2, "idling")
+    # It stops listening, but the connections that are there go on: who uses one does not notice.
+    a.stop_listening()
+    assert clients[0].get().status == 200
+    two_at_a_time()
+    a.wait_for_requests(5)
+    # A third at the same time needs a new connection, which is refused: there is nothing else to try.
+    assert clients[2].get().status == 503
+    assert lb.state(a.value)[0] == "set aside"
+    answered()
+    lb.wait_until_idle()
+    assert lb.idle(a.value) == 2
