@@ -79,7 +79,7 @@ class Dispatch:
         if upstream is not None:
             upstream.abort()
             if self._trial:
-                self._proxy.service.set_aside.trial_abandoned(upstream.endpoint.key, self._proxy.clock())
+                self._proxy.service.trial_abandoned(upstream.endpoint.key, self._proxy.clock())
                 self._trial = False
 
     def finished(self) -> None:
@@ -105,14 +105,15 @@ class Dispatch:
         exchange.slot = slot = service.metrics.slot(key)
         counters[slot + PICKS] += 1
         trial = not service.set_aside.is_empty and service.set_aside.picked(key, now)
-        # A connection from the pool may have died with others of its kind: a further attempt takes a new one.
-        if self._attempts is None:
+        # A connection from the pool may have died with others of its kind: a further attempt takes a new one. So does a
+        # trial, which is over when a connect has succeeded or failed.
+        if self._attempts is None and not trial:
             upstream = service.pool.checkout(key, now)
             if upstream is not None:
                 counters[slot + REUSES] += 1
                 self._sink.upstream_ready(upstream, now)
                 return
-        elif self._attempts.count:
+        if self._attempts is not None and self._attempts.count:
             counters[slot + RETRIES] += 1
         self._trial = trial
         self._connecting = upstream = proxy.new_upstream(endpoint)
@@ -135,7 +136,7 @@ class Dispatch:
             self._attempt(endpoint, now)
         elif attempts.wait_deadline <= now:
             self._no_endpoint(EndReason.NO_ENDPOINT)
-        elif not service.may_return(now):
+        elif not service.may_return():
             detail = "every endpoint closed the connection before it answered"
             self._sink.no_upstream(502, EndReason.RESET_BEFORE_HEAD, detail, None)
         elif not service.waiting.enter(self):
@@ -186,7 +187,7 @@ class Dispatch:
         self._connecting = None
         if failure is ConnectFailure.LOCAL:
             if trial:
-                proxy.service.set_aside.trial_abandoned(key, now)
+                proxy.service.trial_abandoned(key, now)
             detail = "the load balancer is out of descriptors, ports or memory"
             self._sink.no_upstream(503, EndReason.CONNECT_FAILED, detail, 1)
             return

@@ -85,7 +85,8 @@ class Downstream(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
         peer = transport.get_extra_info("peername")
-        self.forwarded_for = peer[0].encode() if peer else b"unknown"
+        # On a socket for both families an IPv4 client has a mapped address (RFC 4291, section 2.5.5.2).
+        self.forwarded_for = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
         self.request_flow.couple(transport)
         proxy = self._proxy
         proxy.connections.add(self)
@@ -144,6 +145,9 @@ class Downstream(asyncio.Protocol):
         self._phase = _Phase.CLOSED
         self._exchange = None
         self._relay.client_lost()
+        # The two know each other: without this only the garbage collector could free them.
+        del self._relay
+        self.request_flow.uncouple()
         proxy = self._proxy
         proxy.deadlines.remove(self)
         self.deadline = NEVER

@@ -74,10 +74,13 @@ class Listener:
         factory: Callable[[], asyncio.BaseProtocol],
         loop: asyncio.AbstractEventLoop,
         *,
-        has_room: Callable[[], bool] = lambda: True,
+        has_room: Callable[[int], bool] = lambda starting: True,
         on_pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """`has_room` says before each accept whether another may come; call `resume` when there is room again."""
+        """`has_room` says before each accept whether another connection may come, beside those that are just starting.
+
+        When it says no, accepting pauses until `resume`.
+        """
         self._sockets = list(sockets)
         self._factory = factory
         self._loop = loop
@@ -136,7 +139,7 @@ class Listener:
 
     def _accept(self, sock: socket.socket) -> None:
         for _ in range(_BATCH):
-            if not self._has_room():
+            if not self._has_room(len(self._starting)):
                 self._on_pause()
                 self.pause()
                 return

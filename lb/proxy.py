@@ -72,6 +72,7 @@ class Proxy:
         self._tick: asyncio.TimerHandle | None = None
         self._tick_at = NEVER
         self._return: asyncio.TimerHandle | None = None
+        self._return_at = NEVER
         self._sweep: asyncio.TimerHandle | None = None
         service.on_available = self._wake_waiting
 
@@ -139,14 +140,18 @@ class Proxy:
 
     def watch_returns(self) -> None:
         """Requests wait, or an endpoint was set aside: look again when the next endpoint returns."""
-        if self._return is None and self.service.waiting:
+        if self.service.waiting:
             now = self.clock()
             at = self.service.set_aside.next_return(now)
-            if at is not None:
+            if at is not None and at < self._return_at:
+                if self._return is not None:
+                    self._return.cancel()
+                self._return_at = at
                 self._return = self.loop.call_later(max(at - now, 0.0) + 0.001, self._endpoint_returned)
 
     def _endpoint_returned(self) -> None:
         self._return = None
+        self._return_at = NEVER
         self._try_waiting()
         self.watch_returns()
 

@@ -66,6 +66,7 @@ class Relay:
         "_dispatch",
         "_proxy",
         "_sent",
+        "_sent_interim",
         "_upstream",
         "exchange",
     )
@@ -79,6 +80,8 @@ class Relay:
         self._upstream: Upstream | None = None
         self._sent = False
         """Is a connection there, and was the head written to it?"""
+        self._sent_interim = False
+        """Did a 1xx response go downstream? Then no other endpoint may answer any more."""
         self._close = False
         self._chunked = False
         """Is the response's body sent in the chunked coding?"""
@@ -159,6 +162,7 @@ class Relay:
         """Pass a 1xx response on, but not to an HTTP/1.0 client (RFC 9110, section 15.2)."""
         assert self.exchange is not None
         if self.exchange.request.minor:
+            self._sent_interim = True
             self._client.write(response.head_for(framing=response.framing, close=False, date=self._proxy.http_date()))
 
     def response_received(
@@ -245,7 +249,8 @@ class Relay:
         self._sent = False
         now = self._proxy.clock()
         written = not self._proxy.outbox.holds(upstream.transport)
-        if self._dispatch.lost(upstream, written=written, body=self._body):
+        may_go_on = self._dispatch.lost(upstream, written=written, body=self._body)
+        if may_go_on and not self._sent_interim:
             exchange.happened(Event.RETRIED)
             self._client.request_flow.release(WRITER_FULL)
             self._dispatch.go_on(now)
@@ -350,4 +355,4 @@ class Relay:
         proxy.exchange_ended(exchange)
         self._dispatch.finished()
         self.exchange = self._body = None
-        self._sent = False
+        self._sent = self._sent_interim = False

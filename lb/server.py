@@ -120,8 +120,8 @@ class Server:
 
     # Room for connections
 
-    def _has_room(self) -> bool:
-        return len(self.proxy.connections) < self._config.max_connections
+    def _has_room(self, starting: int) -> bool:
+        return len(self.proxy.connections) + starting < self._config.max_connections
 
     def _accept_paused(self) -> None:
         counters = self.proxy.service.metrics.values

@@ -53,16 +53,17 @@ class Service(Generic[C]):
         return self.policy.pick(request, _NOBODY if set_aside.is_empty else set_aside.out(now), now)
 
     def pick_again(self, attempts: Attempts, now: float) -> Endpoint | None:
-        """Return the endpoint for a further attempt, or None: all were tried."""
-        return attempts.choose(self.policy, self.set_aside, now)
+        """Return the endpoint for a further attempt, or None: all were tried, and none has returned since."""
+        endpoint = attempts.choose(self.policy, self.set_aside, now)
+        return endpoint or attempts.choose_returned(self.policy, self.set_aside, now)
 
     def pick_returned(self, attempts: Attempts, now: float) -> Endpoint | None:
         """Return an endpoint for a request that waits, or None: it goes on waiting."""
         return attempts.choose_returned(self.policy, self.set_aside, now)
 
-    def may_return(self, now: float) -> bool:
+    def may_return(self) -> bool:
         """Is waiting for an endpoint of any use? Not if all of them can be reached."""
-        return not any(endpoint.ready for endpoint in self.snapshot) or bool(self.set_aside.out(now))
+        return not self.set_aside.is_empty or not any(endpoint.ready for endpoint in self.snapshot)
 
     def has_available(self, now: float) -> bool:
         """Is there an endpoint that is ready and not set aside?"""
@@ -76,6 +77,12 @@ class Service(Generic[C]):
         if back and self.waiting:
             self.on_available()
         return back
+
+    def trial_abandoned(self, key: EndpointKey, now: float) -> None:
+        """The request that tried an endpoint is gone before its connect was decided: another may try."""
+        self.set_aside.trial_abandoned(key, now)
+        if self.waiting:
+            self.on_available()
 
     def connect_failed(self, key: EndpointKey, now: float, *, trial: bool) -> tuple[bool, list[C]]:
         """A connect was refused or timed out. Return whether the endpoint is set aside (anew), and what to close."""
