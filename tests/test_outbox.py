@@ -1,0 +1,181 @@
+"""Writes that wait for the end of the loop's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lb.outbox import Outbox
+
+HELD_BYTES = 16384
+
+
+class Loop:
+    """Calls at the end of the turn what it was asked to call."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def end_turn(self) -> None:
+        soon, self.soon = self.soon, []
+        for callback in soon:
+            callback()
+
+
+class Transport:
+    """Notes what reaches it."""
+
+    def __init__(self, log: list[tuple[str, bytes]] | None = None, name: str = "") -> None:
+        self.sent: list[bytes] = []
+        self.closing = False
+        self.closes = 0
+        self._log = log
+        self._name = name
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+        if self._log is not None:
+            self._log.append((self._name, data))
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+        self.closes += 1
+
+
+def new_outbox() -> tuple[Outbox, Loop]:
+    loop = Loop()
+    return Outbox(loop.call_soon), loop
+
+
+def test_a_write_waits_for_the_end_of_the_turn() -> None:
+    outbox, loop = new_outbox()
+    transport = Transport()
+    outbox.write(transport, b"a")
+    assert transport.sent == []
+    assert outbox.holds(transport)
+    loop.end_turn()
+    assert transport.sent == [b"a"]
+    assert not outbox.holds(transport)
+
+
+def test_the_loop_is_asked_once_a_turn() -> None:
+    outbox, loop = new_outbox()
+    for _ in range(2):
+        for _ in range(3):
+            outbox.write(Transport(), b"a")
+        assert len(loop.soon) == 1
+        loop.end_turn()
+    assert loop.soon == []
+
+
+def test_the_order_of_all_writes_is_kept() -> None:
+    outbox, loop = new_outbox()
+    log: list[tuple[str, bytes]] = []
+    first, second = Transport(log, "first"), Transport(log, "second")
+    outbox.write(first, b"1")
+    outbox.write(second, b"2")
+    outbox.write(first, b"3")
+    loop.end_turn()
+    assert log == [("first", b"1"), ("second", b"2"), ("first", b"3")]
+
+
+def test_it_can_be_flushed_before() -> None:
+    outbox, loop = new_outbox()
+    transport = Transport()
+    outbox.write(transport, b"a")
+    outbox.flush()
+    assert transport.sent == [b"a"]
+    loop.end_turn()
+    outbox.flush()
+    assert transport.sent == [b"a"]
+
+
+def test_a_large_piece_goes_out_at_once_behind_what_was_held() -> None:
+    outbox, loop = new_outbox()
+    transport, other = Transport(), Transport()
+    outbox.write(other, b"o")
+    outbox.write(transport, b"a")
+    large = b"b" * (HELD_BYTES + 1)
+    outbox.write(transport, large)
+    assert transport.sent == [b"a", large]
+    outbox.write(transport, b"c")
+    assert transport.sent == [b"a", large]
+    loop.end_turn()
+    assert transport.sent == [b"a", large, b"c"]
+    assert other.sent == [b"o"]
+
+
+def test_a_piece_of_just_the_limit_is_held() -> None:
+    outbox, loop = new_outbox()
+    transport = Transport()
+    outbox.write(transport, b"a" * HELD_BYTES)
+    assert transport.sent == []
+    loop.end_turn()
+    assert transport.sent == [b"a" * HELD_BYTES]
+
+
+def test_what_is_written_during_a_flush_is_not_lost() -> None:
+    outbox, loop = new_outbox()
+
+    class Answering(Transport):
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            if data == b"a":
+                outbox.write(self, b"b")
+
+    transport = Answering()
+    outbox.write(transport, b"a")
+    loop.end_turn()
+    loop.end_turn()
+    assert transport.sent == [b"a", b"b"]
+
+
+class TestClosing:
+    def test_it_is_closed_behind_what_was_written(self) -> None:
+        outbox, loop = new_outbox()
+        transport = Transport()
+        outbox.write(transport, b"a")
+        outbox.close(transport)
+        assert transport.closes == 0
+        loop.end_turn()
+        assert (transport.sent, transport.closes) == ([b"a"], 1)
+
+    def test_if_nothing_is_held_at_once(self) -> None:
+        outbox, _ = new_outbox()
+        transport = Transport()
+        outbox.close(transport)
+        assert transport.closes == 1
+
+    def test_it_waits_for_its_turn_behind_others(self) -> None:
+        outbox, loop = new_outbox()
+        transport = Transport()
+        outbox.write(Transport(), b"a")
+        outbox.close(transport)
+        loop.end_turn()
+        assert transport.closes == 1
+
+    def test_one_that_is_closing_gets_nothing_more(self) -> None:
+        outbox, loop = new_outbox()
+        transport, other = Transport(), Transport()
+        outbox.write(transport, b"a")
+        outbox.write(other, b"o")
+        outbox.close(transport)
+        transport.closing = True
+        loop.end_turn()
+        outbox.write(transport, b"b" * (HELD_BYTES + 1))
+        assert (transport.sent, transport.closes) == ([], 0)
+        assert other.sent == [b"o"]
+
+
+def test_it_knows_for_whom_it_holds_something() -> None:
+    outbox, _ = new_outbox()
+    one, other = Transport(), Transport()
+    assert not outbox.holds(one)
+    outbox.write(other, b"a")
+    assert outbox.holds(other)
+    assert not outbox.holds(one)
