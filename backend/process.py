@@ -78,6 +78,12 @@ class Process:
         log.info("listening on %s", _authority(*self._listener.getsockname()[:2]))
         return await self._ended
 
+    @property
+    def port(self) -> int:
+        """The port it listens on, once it runs."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
     # Connections
 
     def _accept(self) -> None:
@@ -129,7 +135,7 @@ class Process:
             self._drain("SIGINT", 0.0)
         elif self._state is State.DRAINING:
             log.info("SIGINT: not waiting any longer")
-            self._stop()
+            self.stop()
         else:
             log.info("SIGINT again: ending with %d connections open", len(self._shared.connections))
             for connection in list(self._shared.connections):
@@ -141,11 +147,12 @@ class Process:
         self._state = State.DRAINING
         self._app.is_draining = True
         if delay:
-            self._drain_timer = self._loop.call_later(delay, self._stop)
+            self._drain_timer = self._loop.call_later(delay, self.stop)
         else:
-            self._stop()
+            self.stop()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Accept no more, finish what is in flight, and end."""
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         self._state = State.STOPPING

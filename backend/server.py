@@ -11,9 +11,9 @@ A connection serves one request at a time, in order:
     CLOSING  half-closed, what still arrives is dropped    the client closes, or `LINGER` is over
     =======  ============================================  ======================================================
 
-Out of READING, and while the client does not take what was written, bytes that arrive are put aside, up to
-`UNREAD_LIMIT`; beyond that the socket is left unread. CLOSING is there because closing a socket with unread bytes sends
-an RST, which can overtake the reply (RFC 9112, section 9.6).
+A client that does not take what was written keeps its connection in SENDING. Out of READING, bytes that arrive are put
+aside, up to `UNREAD_LIMIT`; beyond that the socket is left unread. CLOSING is there because closing a socket with
+unread bytes sends an RST, which can overtake the reply (RFC 9112, section 9.6).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._is_write_paused = True
 
     def resume_writing(self) -> None:
-        """Write on, and serve what was put aside meanwhile."""
+        """Write on: the client keeps up again."""
         self._is_write_paused = False
         if self._state is State.SENDING and self._pending is None:
             self._send_pieces()
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
     # Requests
 
     def _can_read(self) -> bool:
-        return self._state is State.READING and not self._is_write_paused and not self._transport.is_closing()
+        return self._state is State.READING and not self._transport.is_closing()
 
     def _serve(self) -> None:
         """Take up one request after the other, until there is something to wait for."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-DEADLINE = 8.0
+DEADLINE = 5.0
 """Seconds after which something that should have happened has failed."""
 
 

@@ -73,8 +73,9 @@ class FakeLoop:
 class FakeTransport(asyncio.Transport):
     """Remembers what was done to it. With a `limit`, writing is paused when that many bytes were not `taken`."""
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, local_address: str = "127.0.0.9") -> None:
         super().__init__()
+        self.local_address = local_address
         self.writes: list[bytes] = []
         self.untaken = 0
         self.is_open = True
@@ -95,7 +96,7 @@ class FakeTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         if name == "sockname":
-            return ("127.0.0.9", 8080)
+            return (self.local_address, 8080)
         return types.SimpleNamespace(setsockopt=lambda *option: self.options.append(option))
 
     def is_closing(self) -> bool:

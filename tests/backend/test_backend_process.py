@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import signal
 import socket
 import time
 
 import pytest
 
-from tests.backend.demo_server import DemoServer, eventually, read_to_end
+from backend.app import App, Identity
+from backend.config import Config
+from backend.process import Process
+from tests.backend.demo_server import DEADLINE, DemoServer, eventually, read_to_end
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -120,6 +125,58 @@ def test_who_waits_to_be_accepted_is_served() -> None:
         assert server.wait() == 0
 
 
+async def start() -> tuple[Process, asyncio.Task[int]]:
+    process = Process(Config(host="127.0.0.1", port=0), App(Identity("p", None, "ns", "n", "s"), lambda: 0.0))
+    running = asyncio.create_task(process.run())
+    await asyncio.sleep(0)
+    return process, running
+
+
+@pytest.mark.asyncio
+async def test_who_came_since_the_loop_looked_is_served() -> None:
+    process, running = await start()
+    clients = [socket.create_connection(("127.0.0.1", process.port), DEADLINE) for _ in range(20)]
+    for client in clients:
+        client.sendall(GET)
+    process.stop()
+
+    def read_all() -> list[bytes]:
+        answers = []
+        for client in clients:
+            with client:
+                answers.append(read_to_end(client)[:15])
+        return answers
+
+    assert await asyncio.to_thread(read_all) == [b"HTTP/1.1 200 OK"] * 20
+    assert await running == 0
+
+
+@pytest.mark.asyncio
+async def test_what_an_idle_client_sent_since_the_loop_looked_is_served() -> None:
+    process, running = await start()
+    with socket.create_connection(("127.0.0.1", process.port), DEADLINE) as idle:
+        idle.sendall(GET)
+        await asyncio.to_thread(read_reply, idle)
+        idle.sendall(GET)
+        process.stop()
+        answer = await asyncio.to_thread(read_to_end, idle)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert await running == 0
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_can_not_be_connected_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise OSError(errno.EINVAL, "gone")
+
+    process, running = await start()
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fail)
+    with socket.create_connection(("127.0.0.1", process.port), DEADLINE) as client:
+        assert await asyncio.to_thread(read_to_end, client) == b""
+    process.stop()
+    assert await running == 0
+
+
 def test_a_client_that_never_asks_is_not_waited_for_long() -> None:
     with DemoServer() as server, server.connect() as silent:
         server.get("/livez")
@@ -139,6 +196,20 @@ def test_a_second_sigterm_changes_nothing() -> None:
         assert read_to_end(client).startswith(b"HTTP/1.1 200 OK\r\n")
         client.close()
         assert server.wait() == 0
+        assert "[ERROR]" not in server.read_rest()
+
+
+def test_a_sigint_does_not_wait_for_the_delay_to_be_over() -> None:
+    with DemoServer("--drain-delay", "0.3") as server, server.connect() as client:
+        client.sendall(b"GET /?delay=500ms HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.get("/livez")
+        server.send_signal(signal.SIGTERM)
+        server.send_signal(signal.SIGINT)
+        assert "stopped accepting" in server.read_line()
+        assert read_to_end(client).startswith(b"HTTP/1.1 200 OK\r\n")
+        client.close()
+        assert server.wait() == 0
+        assert "[ERROR]" not in server.read_rest()
 
 
 def test_a_second_sigint_ends_it_now() -> None:

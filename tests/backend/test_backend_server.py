@@ -79,6 +79,14 @@ def test_a_small_reply_is_one_write() -> None:
     assert b'"ip": "127.0.0.9"' in body
 
 
+def test_an_ipv4_client_of_an_ipv6_socket_is_told_its_ipv4_address() -> None:
+    bench = Bench()
+    transport, connection = FakeTransport(local_address="::ffff:127.0.0.8"), Connection(bench.shared)
+    connection.connection_made(transport)
+    connection.data_received(GET)
+    assert b'"ip": "127.0.0.8"' in transport.written
+
+
 @pytest.mark.parametrize("target", ["/?size=60k", "/?size=100&chunked=1", "/?status=204", "/livez", "/?size=0"])
 def test_whatever_fits_into_a_piece_is_one_write(target: str) -> None:
     bench = Bench()
@@ -210,6 +218,16 @@ def test_a_drip_goes_on_after_the_client_was_slow() -> None:
     assert len(body_of(bench.transport.written)) == 2048
 
 
+def test_a_drip_keeps_its_rate_when_the_client_keeps_up_again() -> None:
+    bench = Bench(limit=10)
+    bench.receive(get("/?size=100&drip=2"))
+    bench.transport.take()
+    bench.transport.take()
+    assert len(body_of(bench.transport.written)) == 1
+    bench.loop.advance(0.5)
+    assert len(body_of(bench.transport.written)) == 2
+
+
 def test_close_is_told_and_done() -> None:
     bench = Bench()
     bench.receive(get("/?close=1") + GET)
@@ -233,6 +251,16 @@ def test_after_a_close_the_rest_is_dropped_until_the_client_closes() -> None:
     assert not bench.transport.is_reading_paused
     assert len(bench.writes) == 1
     assert bench.connection.eof_received() is False
+
+
+def test_after_a_close_what_was_left_unread_is_dropped_as_well() -> None:
+    bench = Bench()
+    bench.receive(get("/?close=1&delay=1s"))
+    bench.receive(b"x" * (UNREAD_LIMIT + 1))
+    assert bench.transport.is_reading_paused
+    bench.loop.advance(1.0)
+    assert bench.transport.is_half_closed
+    assert not bench.transport.is_reading_paused
 
 
 def test_after_a_close_the_client_is_not_waited_for_forever() -> None:
@@ -371,6 +399,16 @@ def test_held_requests_get_the_next_fault() -> None:
     _, connection = bench.connect()
     connection.data_received(post("/fault", b'{"mode": "reset"}'))
     assert_reset(bench.transport)
+
+
+def test_the_time_of_a_fault_that_was_replaced_does_not_matter_any_more() -> None:
+    bench = Bench()
+    bench.receive(post("/fault", b'{"mode": "hang", "for": "5s"}') + GET)
+    other, connection = bench.connect()
+    connection.data_received(post("/fault", b'{"mode": "hang"}'))
+    bench.loop.advance(10.0)
+    connection.data_received(get("/fault"))
+    assert b'"hits": 1}' in other.writes[-1]
 
 
 def test_a_client_that_leaves_a_held_request_is_closed() -> None:
