@@ -17,7 +17,7 @@ Discovery = Literal["static", "file"]
 _NAME_BACKENDS = 'set backends (a list of "host:port") or backendsFile (the path of a JSON list of the same)'
 _KUBERNETES = "Kubernetes discovery is not built yet"
 
-_NOT_BUILT: dict[str, str] = {
+NOT_BUILT: dict[str, str] = {
     "mode": "this version balances HTTP only",
     "discovery": f"{_KUBERNETES}; {_NAME_BACKENDS}",
     "backendServiceName": _KUBERNETES,
@@ -72,13 +72,13 @@ def show(value: object, limit: int = 60) -> str:
 
 def _refuse_what_is_not_built(config: Config, places: Mapping[str, str]) -> None:
     for key, attribute in zip(Config.__struct_encode_fields__, Config.__struct_fields__, strict=True):
-        if key not in places or key not in _NOT_BUILT:
+        if key not in places or key not in NOT_BUILT:
             continue
         value, default = getattr(config, attribute), getattr(_DEFAULTS, attribute)
         if value == default or (key in _IN_FORCE and _IN_FORCE[key](value)):
             continue
         raise ConfigError(
-            f"{places[key]}: {show(value)} is not built yet ({_NOT_BUILT[key]}): remove it or set it to {show(default)}"
+            f"{places[key]}: {show(value)} is not built yet ({NOT_BUILT[key]}): remove it or set it to {show(default)}"
         )
 
 

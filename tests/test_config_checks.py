@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lb.config import ConfigError
-from lb.config_checks import _NOT_BUILT
+from lb.config_checks import NOT_BUILT
 from lb.config_sources import KEYS, LoadedConfig, load_config
 
 STATIC = {"backends": ["127.0.0.1:9001"]}
@@ -56,14 +56,14 @@ REFUSED = {
 
 
 def test_every_key_that_is_not_built_is_tried_here() -> None:
-    assert REFUSED.keys() == _NOT_BUILT.keys()
+    assert REFUSED.keys() == NOT_BUILT.keys()
 
 
 @pytest.mark.parametrize(("key", "value"), REFUSED.items())
 def test_what_is_not_built_is_refused_with_the_reason(path: Path, key: str, value: object) -> None:
     message = error(path, STATIC | {key: value})
     assert message.startswith(f"{path}: {key}: {json.dumps(value)} is not built yet (")
-    assert _NOT_BUILT[key] in message
+    assert NOT_BUILT[key] in message
     assert message.endswith(f"remove it or set it to {json.dumps(KEYS[key].default)}")
 
 

@@ -1,0 +1,33 @@
+"""The micro-benchmarks measure what they say: every part runs, and the hot path really carries requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.micro.fixtures import SMALL, HotPath, browser_heads
+from bench.micro.parts import PARTS, Part
+from lb.metrics import ENDED_OK, EXCHANGES
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_every_part_runs(part: Part) -> None:
+    part.run()
+    part.run()
+
+
+@pytest.mark.parametrize("parser", ["auto", "h11"])
+def test_the_hot_path_answers_every_request(parser: str) -> None:
+    path = HotPath(parser=parser)
+    for head in [SMALL, SMALL, *browser_heads(3)]:
+        path.exchange(head)
+    path.proxy.outbox.flush()
+    values = path.proxy.counters
+    assert values[EXCHANGES] == values[ENDED_OK] == 5
+    assert path.client.writes == 5
+    path.close()
+
+
+def test_browser_heads_all_differ_and_have_the_size_of_a_browsers() -> None:
+    heads = browser_heads(100)
+    assert len(set(heads)) == 100
+    assert all(550 < len(head) < 750 for head in heads)
