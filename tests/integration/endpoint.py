@@ -111,6 +111,7 @@ class Endpoint:
         name: str = "",
         is_up: bool = True,
         backlog: int = 512,
+        receive_buffer: int | None = None,
     ) -> None:
         self.name = name
         self.connections: list[Connection] = []
@@ -125,6 +126,8 @@ class Endpoint:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._socket = _bind(0)
+        if receive_buffer is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.port: int = self._socket.getsockname()[1]
         self._is_up = False
         if is_up:

