@@ -144,8 +144,7 @@ class Downstream(asyncio.Protocol):
         """The connection is closed, by either side."""
         self._phase = _Phase.CLOSED
         self._exchange = None
-        self._relay.client_lost()
-        # The two know each other: without this only the garbage collector could free them.
+        self._relay.close()
         del self._relay
         self.request_flow.uncouple()
         proxy = self._proxy

@@ -318,6 +318,12 @@ class Relay:
             self._drop_upstream()
             self._end(reason, self._proxy.clock())
 
+    def close(self) -> None:
+        """The client's connection is closed. Nothing may be asked of this relay any more."""
+        self.client_lost()
+        # The two know each other: without this only the garbage collector could free them.
+        del self._dispatch
+
     def deadline_passed(self, now: float) -> None:
         """What was awaited did not come in time."""
         exchange = self.exchange
