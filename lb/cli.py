@@ -90,8 +90,7 @@ def _run(config: Config) -> int:
 
 async def _serve(config: Config, loop: asyncio.AbstractEventLoop) -> None:
     log.info("podlb %s, loop %s, parser %s", __version__, resolve_loop_name(config.loop), config.parser)
-    _raise_descriptor_limit(config.max_connections)
-    server = Server(config, loop)
+    server = Server(_fit_descriptors(config), loop)
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     loop.add_signal_handler(signal.SIGINT, lambda: server.stop(skip_delay=True))
     loop.add_signal_handler(signal.SIGHUP, server.reload)
@@ -106,21 +105,27 @@ async def _serve(config: Config, loop: asyncio.AbstractEventLoop) -> None:
     await server.run()
 
 
-def _raise_descriptor_limit(connections: int) -> None:
-    """Make room for `connections` clients and as many endpoint connections, or say how many fit."""
-    needed = 2 * connections + _SPARE_DESCRIPTORS
+def _fit_descriptors(config: Config) -> Config:
+    """Raise the limit of open files to fit maxConnections, or lower maxConnections to what fits, with a warning.
+
+    Each client connection may need one to an endpoint as well. With clients accepted beyond that, none could be served.
+    """
+    needed = 2 * config.max_connections + _SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    target = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        return config
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     except (OSError, ValueError):
-        target = soft
-    if target < needed:
-        log.warning(
-            "the limit of open files is %d: enough for about %d connections, not for maxConnections %d",
-            target,
-            (target - _SPARE_DESCRIPTORS) // 2,
-            connections,
-        )
+        limit = soft
+    if limit >= needed:
+        return config
+    fits = max((limit - _SPARE_DESCRIPTORS) // 2, 1)
+    log.warning(
+        "the limit of open files is %d, which fits %d connections: maxConnections is that, not %d",
+        limit,
+        fits,
+        config.max_connections,
+    )
+    return config.with_max_connections(fits)

@@ -158,6 +158,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
         assert isinstance(self.backend_port, int)
         return self.backend_port
 
+    def with_max_connections(self, limit: int) -> Config:
+        """Return the same configuration with another `maxConnections`."""
+        return msgspec.structs.replace(self, max_connections=limit)
+
     def static_backends(self) -> tuple[Backend, ...]:
         """Return `backends`, parsed. Raise BackendError as `parse_backends` does."""
         return parse_backends(self.backends, self.default_backend_port)
