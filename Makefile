@@ -43,7 +43,7 @@ clean:
 	find lb backend bench tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An existing environment is kept and brought up to date when the metadata changes.
-$(READY): setup.cfg pyproject.toml
+$(READY): setup.cfg pyproject.toml constraints.txt
 	@set -e; \
 	if [ ! -x $(BIN)/python ]; then \
 	    found=; unusable=; \
@@ -65,5 +65,5 @@ $(READY): setup.cfg pyproject.toml
 	    "$$found" -m venv .venv; \
 	fi; \
 	echo "installing podlb and its tools into .venv"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'; \
 	touch $@
