@@ -1,7 +1,8 @@
 """Fixtures: scripted endpoints, a balancer over them, and on which loops and parsers a test runs.
 
 By default every test that asks for `variant` (or for `balancer`) runs on the variants of `DEFAULT_VARIANTS`; one marked
-`one_variant` runs on the first alone. `--all-loops` runs all of them on all.
+`any_parser` on those with different loops alone, one marked `one_variant` on the first alone. `--all-loops` runs all of
+them on all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ MakeBalancer = Callable[..., Balancer]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "any_parser: runs with one parser on each loop unless --all-loops is given")
     config.addinivalue_line("markers", "one_variant: runs on one loop and parser unless --all-loops is given")
 
 
@@ -32,6 +34,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             variants = ALL_VARIANTS
         elif metafunc.definition.get_closest_marker("one_variant"):
             variants = DEFAULT_VARIANTS[:1]
+        elif metafunc.definition.get_closest_marker("any_parser"):
+            variants = [variant for variant in DEFAULT_VARIANTS if variant.parser == "auto"]
         else:
             variants = DEFAULT_VARIANTS
         metafunc.parametrize("variant", variants, ids=str)

@@ -179,6 +179,7 @@ class Endpoint:
 
     def wait_for_end(self, number: int) -> str:
         """Wait until the other side has closed connection `number`, and return how."""
+        eventually(lambda: len(self.connections) > number, f"connection {number} to the endpoint")
         connection = self.connections[number]
         eventually(lambda: connection.peer_end is not None, f"the end of connection {number} at the endpoint")
         assert connection.peer_end is not None

@@ -70,6 +70,7 @@ class Balancer:
             "loop": variant.loop,
             "parser": variant.parser,
         }
+        self.clock: Callable[[], float] | None = overrides.pop("clock", None)
         self.config = Config(**(settings | overrides))
         self.loop = new_event_loop(variant.loop)
         self.source = ManualSource(tuple(endpoints))
@@ -106,7 +107,7 @@ class Balancer:
             self.loop.close()
 
     async def _serve(self) -> None:
-        self.server = Server(self.config, self.loop, source=self.source)
+        self.server = Server(self.config, self.loop, clock=self.clock, source=self.source)
         await self.server.start()
         self._started.set()
         await self.server.run()

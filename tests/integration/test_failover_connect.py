@@ -13,6 +13,8 @@ from tests.fakes import Message, chunked, eventually, request
 from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
 from tests.integration.endpoint import BlackHole, Endpoint
 
+pytestmark = pytest.mark.any_parser
+
 BODY = bytes(range(256)) * 4
 LARGE = BODY * 400  # 400 KiB: more than any buffer holds back
 

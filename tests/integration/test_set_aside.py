@@ -14,6 +14,8 @@ from tests.integration.harness import Balancer
 from tests.integration.load import load
 from tests.integration.processes import Backend
 
+pytestmark = pytest.mark.any_parser
+
 
 def failures(lb: Balancer, endpoint: object) -> int:
     return lb.endpoint_counter(endpoint.value, metrics.CONNECT_FAILURES)  # type: ignore[attr-defined]
