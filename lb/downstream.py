@@ -9,7 +9,7 @@ from typing import cast
 from lb.deadline import NEVER
 from lb.errors import PROXY_STATUS_ERRORS, EndReason
 from lb.exchange import Exchange
-from lb.flow import BACKLOG, WRITER_FULL, Flow
+from lb.flow import ANY_REASON, BACKLOG, WRITER_FULL, Flow
 from lb.http1.forwarding import Request
 from lb.http1.framing import BodyDecoder, body_decoder
 from lb.http1.inbox import Inbox, body_too_large
@@ -18,7 +18,7 @@ from lb.http1.replies import Problem, problem_reply
 from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, EXCHANGES, OWN_REPLIES_4XX, OWN_REPLIES_5XX
 from lb.proxy import Proxy
 from lb.relay import Relay
-from lb.upstream import reset
+from lb.sockets import reset, unsent_bytes
 
 # Of pipelined requests this much is read ahead while a response is pending. Reading goes on below it, because a
 # client's FIN or RST is reported only to a transport that reads.
@@ -27,6 +27,7 @@ _WRITE_BUFFER_HIGH = 65536
 # RFC 9112, section 9.6: read on for a while after the last response, or the client's unread bytes make a reset of it
 # that can overtake the response.
 _LINGER_SECONDS = 2.0
+_LONGEST_LINGER_SECONDS = 30.0
 
 
 class _Phase(enum.Enum):
@@ -48,6 +49,7 @@ class Downstream(asyncio.Protocol):
         "_exchange",
         "_head_begun",
         "_inbox",
+        "_linger_until",
         "_phase",
         "_proxy",
         "_relay",
@@ -72,6 +74,7 @@ class Downstream(asyncio.Protocol):
         self._answering = False
         self._head_begun = True
         self._phase = _Phase.OPEN
+        self._linger_until = 0.0
         self.deadline = NEVER
         self.filed = NEVER
         self.forwarded_for = b""
@@ -103,6 +106,7 @@ class Downstream(asyncio.Protocol):
                     self._begin(request)
                     return
             elif self._phase is not _Phase.OPEN:
+                self._lingered()
                 return
             else:
                 data = self._inbox.data + data
@@ -172,7 +176,10 @@ class Downstream(asyncio.Protocol):
                 self._refuse_head(error)
                 break
             if request is None:
-                self._expect_rest_of_head()
+                if self._eof:
+                    self._finish(linger=False)
+                else:
+                    self._expect_rest_of_head()
                 break
             self._begin(request)
         self._answering = False
@@ -199,6 +206,11 @@ class Downstream(asyncio.Protocol):
         self._relay.start(exchange, now)
         if self._exchange is exchange:
             self._body_received(body, self._inbox.take_all())
+            if self._eof and self._body is body:
+                # Half-closed in the middle of a body: it can't be completed. The responses before it are delivered.
+                self._exchange = self._body = None
+                self._relay.client_lost()
+                self._finish(linger=False)
 
     def _body_received(self, body: BodyDecoder, data: bytes) -> None:
         try:
@@ -251,6 +263,10 @@ class Downstream(asyncio.Protocol):
             close=not exchange.request.persistent or self.must_close(),
             body=not exchange.request.is_head,
         )
+
+    def unsent(self) -> int:
+        """Return how many bytes of responses the client has not taken yet."""
+        return unsent_bytes(self._transport)
 
     def cut(self) -> None:
         """The response can't be completed. A reset shows it to the client whatever framing it reads."""
@@ -318,16 +334,23 @@ class Downstream(asyncio.Protocol):
         if self._phase is not _Phase.OPEN:
             return
         self._phase = _Phase.LINGERING
-        self.request_flow.release(BACKLOG)
+        # Read on, whatever had held it: nothing is passed on any more.
+        self.request_flow.release(ANY_REASON)
         now = self._proxy.clock()
         if linger and not self._eof and not self._transport.is_closing() and self._transport.can_write_eof():
             self._proxy.outbox.flush()
             self._transport.write_eof()
+            self._linger_until = now + _LONGEST_LINGER_SECONDS
             self.set_deadline(now + _LINGER_SECONDS)
         else:
             self._proxy.outbox.close(self._transport)
             # A client that reads nothing would keep what is buffered for it, and the connection, for ever.
             self.set_deadline(now + self._proxy.config.body_idle_timeout)
+
+    def _lingered(self) -> None:
+        """The client goes on sending: give it time, but not for ever, and not while draining."""
+        if self._phase is _Phase.LINGERING and not self._proxy.is_draining:
+            self.set_deadline(min(self._proxy.clock() + _LINGER_SECONDS, self._linger_until))
 
     def _client_lost(self) -> None:
         self._exchange = self._body = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 WRITER_FULL, BACKLOG, NOT_CONNECTED = 1, 2, 4
+ANY_REASON = WRITER_FULL | BACKLOG | NOT_CONNECTED
 
 
 class Reader(Protocol):

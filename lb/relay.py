@@ -18,6 +18,7 @@ from lb.http1.forwarding import Response
 from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
 from lb.metrics import ENDED_OK, RESETS, RESPONSES
+from lb.sockets import unsent_bytes
 from lb.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNKED = Framing(CHUNKED)
+# How often in `bodyIdleTimeout` a body that stands still is looked at.
+_LOOKS = 4
 _NO_TRAILERS: list[bytes] = []
 
 
@@ -48,6 +51,9 @@ class ClientSide(Protocol):
     def answer(self, status: int, reason: EndReason, detail: str, what: str, retry_after: int | None) -> None:
         """Send a reply of our own."""
 
+    def unsent(self) -> int:
+        """Return how many bytes of responses the client has not taken yet."""
+
     def cut(self) -> None:
         """The response can't be completed: let the client see that."""
 
@@ -64,9 +70,11 @@ class Relay:
         "_client",
         "_close",
         "_dispatch",
+        "_progressed",
         "_proxy",
         "_sent",
         "_sent_interim",
+        "_unsent",
         "_upstream",
         "exchange",
     )
@@ -82,6 +90,9 @@ class Relay:
         """Is a connection there, and was the head written to it?"""
         self._sent_interim = False
         """Did a 1xx response go downstream? Then no other endpoint may answer any more."""
+        self._unsent = -1
+        """What both sides had not taken yet when it was last looked at, or -1."""
+        self._progressed = 0.0
         self._close = False
         self._chunked = False
         """Is the response's body sent in the chunked coding?"""
@@ -116,9 +127,10 @@ class Relay:
         if self._sent:
             assert self._upstream is not None
             self._proxy.outbox.write(self._upstream.transport, data)
-            config = self._proxy.config
-            is_awaiting = done and not exchange.is_committed
-            self._client.set_deadline(now + (config.response_timeout if is_awaiting else config.body_idle_timeout))
+            if done and not exchange.is_committed:
+                self._client.set_deadline(now + self._proxy.config.response_timeout)
+            else:
+                self._passed_on(now)
         elif self._body.size >= max(self._proxy.service.rules.body_limit, 65536):
             self._client.request_flow.hold(NOT_CONNECTED)
 
@@ -142,10 +154,10 @@ class Relay:
             return
         self._proxy.outbox.write(upstream.transport, b"".join([head, *body.pieces()]))
         body.was_sent()
-        config = self._proxy.config
-        client.set_deadline(
-            now + (config.response_timeout if exchange.is_request_complete else config.body_idle_timeout)
-        )
+        if exchange.is_request_complete:
+            client.set_deadline(now + self._proxy.config.response_timeout)
+        else:
+            self._passed_on(now)
         client.request_flow.release(NOT_CONNECTED)
 
     def no_upstream(self, status: int, reason: EndReason, detail: str, retry_after: int | None) -> None:
@@ -191,7 +203,7 @@ class Relay:
         if done:
             self._response_ended(upstream, now)
         else:
-            client.set_deadline(now + proxy.config.body_idle_timeout)
+            self._passed_on(now)
 
     def _unusual_head(self, response: Response, framing: Framing, close: bool) -> bytes:
         """Return the head for another framing than the endpoint's, or one that says close or needs a Date."""
@@ -219,7 +231,7 @@ class Relay:
         if done:
             self._response_ended(upstream, now)
         else:
-            self._client.set_deadline(now + self._proxy.config.body_idle_timeout)
+            self._passed_on(now)
 
     def response_malformed(self, upstream: Upstream, error: MessageError) -> None:
         """The endpoint broke the protocol: 502, or a cut if the response had begun. The connection goes."""
@@ -273,13 +285,25 @@ class Relay:
         self._client.response_flow.uncouple()
         self._upstream = None
         upstream.release()
-        # A request that was not read to its end can't be completed there: that connection is of no more use.
-        if not (
+        if self._body is not None and not self._is_all_sent(upstream, complete):
+            upstream.abort()
+        elif not (
             complete and upstream.reusable and self._proxy.service.pool.checkin(upstream.endpoint.key, upstream, now)
         ):
             upstream.close()
         self._end(EndReason.OK, now)
         self._client.exchange_ended(exchange, now, close=self._close)
+
+    def _is_all_sent(self, upstream: Upstream, complete: bool) -> bool:
+        """Did the endpoint take the request's body?
+
+        If not, its response came early and the connection is of no more use. Closed in order it would stay in the
+        kernel behind what the endpoint does not read, for many minutes.
+        """
+        self._client.request_flow.release(WRITER_FULL)
+        if complete:
+            return not upstream.transport.get_write_buffer_size()
+        return not unsent_bytes(upstream.transport)
 
     def _answer(
         self, status: int, reason: EndReason, detail: str, *, what: str = "", retry_after: int | None = None
@@ -330,6 +354,10 @@ class Relay:
         assert exchange is not None
         if self._dispatch.deadline_passed():
             return
+        is_in_body = exchange.is_committed or not exchange.is_request_complete
+        if is_in_body and self._makes_progress(now):
+            self._client.set_deadline(now + self._proxy.config.body_idle_timeout / _LOOKS)
+            return
         if exchange.is_committed:
             self._drop_upstream()
             exchange.happened(Event.UPSTREAM_LOST)
@@ -340,6 +368,25 @@ class Relay:
         else:
             self._drop_upstream()
             self._answer(408, EndReason.BODY_TIMEOUT, "the request's body made no progress")
+
+    def _makes_progress(self, now: float) -> bool:
+        """Did either side take bytes within `bodyIdleTimeout`, although nothing new came for it?
+
+        A body that is held back because its reader is slow still flows. The first look counts as progress, since
+        nothing is known of what was taken before it: a body that stands still ends up to a quarter late, never early.
+        """
+        unsent = self._client.unsent()
+        if self._upstream is not None:
+            unsent += unsent_bytes(self._upstream.transport)
+        if self._unsent < 0 or unsent < self._unsent:
+            self._progressed = now
+        self._unsent = unsent
+        return now - self._progressed < self._proxy.config.body_idle_timeout
+
+    def _passed_on(self, now: float) -> None:
+        """A piece of a body was passed on: look again when that may have been the last for long."""
+        self._unsent = -1
+        self._client.set_deadline(now + self._proxy.config.body_idle_timeout / _LOOKS)
 
     def _drop_upstream(self) -> None:
         """Give up the connection, wherever it stands."""

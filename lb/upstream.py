@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
-import struct
 from typing import Protocol, cast
 
 from lb.endpoint import Endpoint
@@ -17,9 +15,9 @@ from lb.http1.forwarding import Response, ResponseReader
 from lb.http1.framing import LENGTH, NO_BODY, BodyDecoder, CloseBody, Framing, body_decoder
 from lb.http1.head import find_head_end
 from lb.http1.message import MessageError
+from lb.sockets import reset
 
 _NO_BODY = Framing(NO_BODY)
-_NO_LINGER = struct.pack("ii", 1, 0)
 _INTERIM_LIMIT = 32
 _WRITE_BUFFER_HIGH = 65536
 
@@ -269,15 +267,3 @@ class IdleLost(Protocol):
 
     def __call__(self, upstream: Upstream, /) -> None:
         """`upstream` is closed."""
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """Close at once and with an RST.
-
-    `abort()` alone sends a clean FIN, which the reader of a close-delimited body takes for its end; with a linger time
-    of zero the kernel resets.
-    """
-    sock = transport.get_extra_info("socket")
-    if sock is not None and not transport.is_closing():
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    transport.abort()

@@ -1,0 +1,43 @@
+"""SHELL: what a transport can't say or do, asked of its socket."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close at once and with an RST.
+
+    `abort()` alone sends a clean FIN, which the reader of a close-delimited body takes for its end; with a linger time
+    of zero the kernel resets.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and not transport.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return how many written bytes the peer has not taken yet: those in the transport and those in the kernel.
+
+    The kernel takes megabytes before a transport has to buffer anything, and frees them in large steps; only its own
+    count (tcp(7), SIOCOUTQ) shows that a slow reader goes on reading.
+    """
+    unsent = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    if sock is not None and not transport.is_closing():
+        queued = array.array("i", [0])
+        try:
+            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, queued)
+        except OSError:
+            # Not every system counts it for sockets.
+            return unsent
+        unsent += queued[0]
+    return unsent
