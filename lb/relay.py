@@ -14,10 +14,11 @@ from lb.dispatch import Dispatch
 from lb.errors import EndReason
 from lb.exchange import Event, Exchange
 from lb.flow import NOT_CONNECTED, WRITER_FULL, Flow
-from lb.http1.forwarding import Response
+from lb.http1.forwarding import Response, framing_for_client
 from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
 from lb.metrics import ENDED_OK, RESETS, RESPONSES
+from lb.progress import LOOKS, Progress
 from lb.sockets import unsent_bytes
 from lb.upstream import Upstream
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CHUNKED = Framing(CHUNKED)
-# How often in `bodyIdleTimeout` a body that stands still is looked at.
-_LOOKS = 4
 _NO_TRAILERS: list[bytes] = []
 
 
@@ -70,11 +68,10 @@ class Relay:
         "_client",
         "_close",
         "_dispatch",
-        "_progressed",
+        "_progress",
         "_proxy",
         "_sent",
         "_sent_interim",
-        "_unsent",
         "_upstream",
         "exchange",
     )
@@ -90,9 +87,7 @@ class Relay:
         """Is a connection there, and was the head written to it?"""
         self._sent_interim = False
         """Did a 1xx response go downstream? Then no other endpoint may answer any more."""
-        self._unsent = -1
-        """What both sides had not taken yet when it was last looked at, or -1."""
-        self._progressed = 0.0
+        self._progress = Progress()
         self._close = False
         self._chunked = False
         """Is the response's body sent in the chunked coding?"""
@@ -196,9 +191,7 @@ class Relay:
         else:
             head = self._unusual_head(response, framing, close)
         if self._chunked:
-            body = encode_chunk(body)
-            if done:
-                body += encode_last_chunk(_NO_TRAILERS if upstream.decoder is None else upstream.decoder.trailers)
+            body = _chunk(upstream, body, done)
         client.write(head + body if body else head)
         if done:
             self._response_ended(upstream, now)
@@ -208,24 +201,16 @@ class Relay:
     def _unusual_head(self, response: Response, framing: Framing, close: bool) -> bytes:
         """Return the head for another framing than the endpoint's, or one that says close or needs a Date."""
         assert self.exchange is not None
-        self._chunked = False
-        if framing.kind in (CHUNKED, UNTIL_CLOSE):
-            if self.exchange.request.minor:
-                framing = _CHUNKED
-                self._chunked = True
-            else:
-                # HTTP/1.0 has no chunks: the end of the connection ends the body.
-                framing = Framing(UNTIL_CLOSE)
-                self._close = close = True
+        framing = framing_for_client(framing, self.exchange.request.minor)
+        self._chunked = framing.kind == CHUNKED
+        self._close = close = close or framing.kind == UNTIL_CLOSE
         return response.head_for(framing=framing, close=close, date=self._proxy.http_date())
 
     def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
         """Pass a piece of the body on."""
         now = self._proxy.clock()
         if self._chunked:
-            body = encode_chunk(body)
-            if done:
-                body += encode_last_chunk(_NO_TRAILERS if upstream.decoder is None else upstream.decoder.trailers)
+            body = _chunk(upstream, body, done)
         if body:
             self._client.write(body)
         if done:
@@ -356,7 +341,7 @@ class Relay:
             return
         is_in_body = exchange.is_committed or not exchange.is_request_complete
         if is_in_body and self._makes_progress(now):
-            self._client.set_deadline(now + self._proxy.config.body_idle_timeout / _LOOKS)
+            self._watch_body(now)
             return
         if exchange.is_committed:
             self._drop_upstream()
@@ -370,23 +355,19 @@ class Relay:
             self._answer(408, EndReason.BODY_TIMEOUT, "the request's body made no progress")
 
     def _makes_progress(self, now: float) -> bool:
-        """Did either side take bytes within `bodyIdleTimeout`, although nothing new came for it?
-
-        A body that is held back because its reader is slow still flows. The first look counts as progress, since
-        nothing is known of what was taken before it: a body that stands still ends up to a quarter late, never early.
-        """
+        """Did either side take bytes within `bodyIdleTimeout`?"""
         unsent = self._client.unsent()
         if self._upstream is not None:
             unsent += unsent_bytes(self._upstream.transport)
-        if self._unsent < 0 or unsent < self._unsent:
-            self._progressed = now
-        self._unsent = unsent
-        return now - self._progressed < self._proxy.config.body_idle_timeout
+        return self._progress.looked(unsent, now) < self._proxy.config.body_idle_timeout
+
+    def _watch_body(self, now: float) -> None:
+        self._client.set_deadline(now + self._proxy.config.body_idle_timeout / LOOKS)
 
     def _passed_on(self, now: float) -> None:
         """A piece of a body was passed on: look again when that may have been the last for long."""
-        self._unsent = -1
-        self._client.set_deadline(now + self._proxy.config.body_idle_timeout / _LOOKS)
+        self._progress.piece_passed()
+        self._watch_body(now)
 
     def _drop_upstream(self) -> None:
         """Give up the connection, wherever it stands."""
@@ -409,3 +390,11 @@ class Relay:
         self._dispatch.finished()
         self.exchange = self._body = None
         self._sent = self._sent_interim = False
+
+
+def _chunk(upstream: Upstream, body: bytes, done: bool) -> bytes:
+    """Return a piece of a response's body in the chunked coding, with the end behind it if it is the last."""
+    data = encode_chunk(body)
+    if done:
+        data += encode_last_chunk(_NO_TRAILERS if upstream.decoder is None else upstream.decoder.trailers)
+    return data

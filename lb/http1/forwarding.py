@@ -12,7 +12,7 @@ from array import array
 from typing import Generic, TypeVar
 
 from lb.endpoint import Endpoint
-from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, Framing, request_framing, response_framing
+from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, Framing, request_framing, response_framing
 from lb.http1.head import HeadParser
 from lb.http1.message import MessageError, RequestHead, ResponseHead, list_members
 
@@ -34,6 +34,9 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _CACHED_HEADS = 512
 _CACHED_HEAD_BYTES = 2048
 _SEEN_SLOTS = 1024
+
+_CHUNKED = Framing(CHUNKED)
+_UNTIL_CLOSE = Framing(UNTIL_CLOSE)
 
 H = TypeVar("H")
 
@@ -182,6 +185,14 @@ def _framing_line(framing: Framing) -> bytes:
     if framing.kind == LENGTH:
         return b"Content-Length: %d\r\n" % framing.length
     return b"Transfer-Encoding: chunked\r\n" if framing.kind == CHUNKED else b""
+
+
+def framing_for_client(framing: Framing, minor: int) -> Framing:
+    """Return how a response's body is framed for a client that speaks HTTP/1.`minor`."""
+    if framing.kind in (CHUNKED, UNTIL_CLOSE):
+        # HTTP/1.0 has no chunks: there the end of the connection ends the body.
+        return _CHUNKED if minor else _UNTIL_CLOSE
+    return framing
 
 
 class Response:
