@@ -62,11 +62,17 @@ class Stream:
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes."""
-        while len(self.buffer) < size:
-            if not self.fill():
+        parts, missing = [self.buffer], size - len(self.buffer)
+        while missing > 0:
+            data = self.socket.recv(min(missing, 1 << 20))
+            if not data:
+                self.buffer = b"".join(parts)
                 raise TruncatedError(self.buffer)
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
+            parts.append(data)
+            missing -= len(data)
+        data = b"".join(parts)
+        self.buffer = data[size:]
+        return data[:size]
 
     def take_through(self, mark: bytes) -> bytes:
         """Return everything up to and with `mark`."""
@@ -77,9 +83,11 @@ class Stream:
 
     def take_to_end(self) -> bytes:
         """Return everything up to the peer's FIN."""
-        while self.fill():
-            pass
-        return self.take(len(self.buffer))
+        parts = [self.buffer]
+        self.buffer = b""
+        while data := self.socket.recv(1 << 20):
+            parts.append(data)
+        return b"".join(parts)
 
 
 @dataclass
@@ -273,11 +281,12 @@ class Client:
     def how_closed(self) -> str:
         """Wait until the peer closes, and return "fin" or "reset"; fail if more bytes come first."""
         try:
-            rest = self.stream.take_to_end()
-        except ConnectionError:
-            rest, how = self.stream.buffer, "reset"
-        else:
+            while self.stream.fill():
+                pass
             how = "fin"
+        except ConnectionError:
+            how = "reset"
+        rest = self.stream.buffer
         assert rest == b"", f"more bytes before the end: {rest[:500]!r}"
         return how
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO, Self
 
 from lb.endpoint import Endpoint, make_endpoint
 from tests.fakes import DEADLINE, Client, eventually, free_port
@@ -18,7 +19,7 @@ from tests.fakes import DEADLINE, Client, eventually, free_port
 ROOT = Path(__file__).parents[2]
 
 
-class _Process:
+class PythonProcess:
     """A Python process whose stdout is read line by line, and whose stderr is kept."""
 
     def __init__(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
@@ -40,14 +41,18 @@ class _Process:
             reader.start()
 
     @staticmethod
-    def _read(stream: object, lines: list[str]) -> None:
-        lines.extend(iter_lines(stream, lines))
+    def _read(stream: IO[str], lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.rstrip("\n"))
 
-    def __enter__(self) -> _Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
 
     @property
     def pid(self) -> int:
@@ -79,19 +84,9 @@ class _Process:
         if self.process.poll() is None:
             self.process.kill()
         self.wait()
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream is not None
-            stream.close()
 
 
-def iter_lines(stream: object, lines: list[str]) -> list[str]:
-    """Append the lines of `stream` to `lines` as they come; return nothing more at its end."""
-    for line in stream:  # type: ignore[attr-defined]
-        lines.append(line.rstrip("\n"))
-    return []
-
-
-class Backend(_Process):
+class Backend(PythonProcess):
     """A demo backend on a port of its own, which it keeps when it is started again."""
 
     def __init__(self, *flags: str, port: int | None = None) -> None:
@@ -113,7 +108,7 @@ class Backend(_Process):
             client.close()
 
 
-class LoadBalancer(_Process):
+class LoadBalancer(PythonProcess):
     """`python -m lb run` on free ports. `port` is that of the listener; `probe_port` and `admin_port` are there too."""
 
     def __init__(self, *flags: str, environment: dict[str, str] | None = None, wait: bool = True) -> None:
