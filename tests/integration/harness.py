@@ -59,7 +59,7 @@ class _Records(logging.Handler):
 
 
 class Balancer:
-    """A balancer over `endpoints`. `stop` checks the books: every exchange ended once, nothing is open or logged."""
+    """A balancer over `endpoints`, or over what `source` gives. `stop` checks the books: every exchange ended once."""
 
     def __init__(self, variant: Variant, endpoints: Sequence[Endpoint], overrides: dict[str, Any]) -> None:
         settings = {
@@ -71,9 +71,9 @@ class Balancer:
             "parser": variant.parser,
         }
         self.clock: Callable[[], float] | None = overrides.pop("clock", None)
+        self.source: Any = overrides.pop("source", None) or ManualSource(tuple(endpoints))
         self.config = Config(**(settings | overrides))
         self.loop = new_event_loop(variant.loop)
-        self.source = ManualSource(tuple(endpoints))
         self.server: Server
         self.expected_errors: list[str] = []
         """Beginnings of error lines that the log may hold."""
