@@ -151,6 +151,12 @@ class TestWhoIsNext:
         service.connect_failed(C)
         assert service.choose() == "a"
 
+    def test_so_too_behind_one_whose_connection_died(self) -> None:
+        for reused in (True, False):
+            service = Service()
+            service.lost(B, reused=reused)
+            assert service.choose() == "c"
+
     def test_a_request_for_which_nothing_was_tried_begins_with_whose_turn_it_is(self) -> None:
         service = Service()
         service.policy.pick(None, (), HEAD_RECEIVED)
@@ -198,6 +204,15 @@ class TestWhoIsNext:
         assert service.choose() == "a"
         service.lost(A)
         assert service.choose() is None
+
+    def test_but_only_then_even_if_the_rotation_comes_by_it_sooner(self) -> None:
+        service = Service(A, B, C)
+        service.lost(A, reused=True)
+        service.lost(B)
+        service.policy.replace((B, A, C))
+        assert service.choose() == "c"
+        service.lost(C)
+        assert service.choose() == "a"
 
     def test_it_is_tried_again_before_those_that_are_set_aside(self) -> None:
         service = Service(A, B)

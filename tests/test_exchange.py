@@ -163,6 +163,7 @@ def test_an_exchange_begins_with_its_head_and_nothing_else(complete: bool) -> No
     assert (exchange.upstream_ready, exchange.first_byte, exchange.end) == (0.0, 0.0, 0.0)
     assert exchange.end_reason is None
     assert exchange.endpoint is None
+    assert exchange.slot == -1
     assert exchange.status == 0
     assert exchange.request_state is (RequestState.DONE if complete else RequestState.BODY)
     assert exchange.response_state is ResponseState.WAIT_HEAD

@@ -52,8 +52,10 @@ def test_what_is_just_the_limit_is_kept() -> None:
 def test_once_let_go_nothing_more_is_kept() -> None:
     body = HeldBody(0)
     body.add(b"a", sent=True)
-    body.add(b"b", sent=False)
-    body.add(b"c", sent=True)
+    for sent in (False, True):
+        body.add(b"b", sent=sent)
+        assert list(body.pieces()) == []
+    assert body.size == 1
     assert not body.is_whole
     assert list(body.pieces()) == []
 

@@ -138,6 +138,12 @@ class TestExpire:
         assert pool.expire(TIMEOUT + 1.0) == []
         assert pool.checkout(A, TIMEOUT + 1.0) is third
 
+    def test_and_nothing_younger_with_it(self) -> None:
+        pool = new_pool()
+        first, second, third = checked_in(pool, A, 0.0, 1.0, 2.0)
+        assert pool.expire(TIMEOUT) == [first]
+        assert pool.discard(A) == [second, third]
+
     def test_of_all_endpoints(self) -> None:
         pool = new_pool()
         [of_a] = checked_in(pool, A, 0.0)

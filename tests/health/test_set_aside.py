@@ -43,6 +43,21 @@ def test_at_first_all_are_available() -> None:
     assert set_aside.picked(A.key, NOW) is False
 
 
+def test_whether_anything_is_set_aside_at_all() -> None:
+    set_aside = SetAside()
+    assert set_aside.is_empty
+    set_aside.connect_failed(A.key, NOW, trial=False)
+    set_aside.connect_failed(B.key, NOW, trial=False)
+    assert not set_aside.is_empty
+    # One whose time is over is not back yet: a request has to try it.
+    assert set_aside.out(NOW + 5.0) == set()
+    assert not set_aside.is_empty
+    set_aside.connected(A.key, NOW + 5.0)
+    assert not set_aside.is_empty
+    set_aside.replace((B,), (), NOW + 5.0)
+    assert set_aside.is_empty
+
+
 def test_a_failed_connect_sets_aside_for_a_second() -> None:
     set_aside = with_failed(A)
     assert out(set_aside) == [A]
