@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lb.flow import BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
+from lb.flow import ANY_REASON, BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
 
 
 class Reader:
@@ -82,6 +82,15 @@ def test_a_reason_that_did_not_hold_releases_nothing() -> None:
     flow.release(BACKLOG)
     assert flow.held
     assert reader.calls == ["pause"]
+
+
+def test_all_reasons_can_be_released_together() -> None:
+    flow, reader = coupled()
+    for reason in (WRITER_FULL, BACKLOG, NOT_CONNECTED):
+        flow.hold(reason)
+    flow.release(ANY_REASON)
+    assert not flow.held
+    assert reader.calls == ["pause", "resume"]
 
 
 def test_a_closing_reader_is_left_alone() -> None:

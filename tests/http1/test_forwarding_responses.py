@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lb.http1.forwarding import Response, prepare_response
-from lb.http1.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
+from lb.http1.forwarding import Response, framing_for_client, prepare_response
+from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, Framing
 from lb.http1.head import HeadLimits, HeadParser
 
 OUR_DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
@@ -141,6 +141,14 @@ class TestFraming:
 
     def test_the_length_is_written_anew(self) -> None:
         assert sent(read(DATE, b"content-length:005"))[-1] == b"Content-Length: 5"
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_http_1_0_has_no_chunks_and_http_1_1_need_not_close(minor: int) -> None:
+    for kind in (CHUNKED, UNTIL_CLOSE):
+        assert framing_for_client(Framing(kind), minor) == Framing(CHUNKED if minor else UNTIL_CLOSE)
+    for framing in (Framing(NO_BODY), Framing(LENGTH, 5)):
+        assert framing_for_client(framing, minor) == framing
 
 
 @pytest.mark.parametrize(
