@@ -121,9 +121,10 @@ class Attempts:
             self._again.append(key)
         else:
             self._lost.add(key)
+        if body is not None and not body.is_whole:
+            return Next.ANSWER
         if written:
-            whole = body is None or body.is_whole
-            if not (self._rules.on_reset and request.idempotent and whole and self._retries < self._rules.retries):
+            if not (self._rules.on_reset and request.idempotent and self._retries < self._rules.retries):
                 return Next.ANSWER
             self._retries += 1
         return Next.TRY

@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from lb import __version__
 from lb.config import Config, ConfigError
@@ -51,8 +52,15 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see podlb --help")
+
+
 def _load(command: str, arguments: list[str]) -> LoadedConfig:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"podlb {command}",
         usage="podlb [run | check | demo] [--config FILE] [--KEY VALUE ...]",
         description="Balance HTTP over endpoints. `check` prints the configuration in force; `demo` tries it out here.",

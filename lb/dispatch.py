@@ -59,12 +59,12 @@ class Dispatch:
         else:
             self._attempt(endpoint, now)
 
-    def lost(self, upstream: Upstream, *, written: bool, body: HeldBody | None) -> bool:
-        """The connection died before the first response byte. May another be tried? `written`: bytes went out on it."""
+    def lost(self, upstream: Upstream, *, body: HeldBody | None) -> bool:
+        """The connection died before the first response byte. May another be tried?"""
         exchange = self._exchange
         assert exchange is not None
         verdict = self._tries().lost(
-            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=written, body=body
+            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=upstream.written, body=body
         )
         return verdict is Next.TRY
 

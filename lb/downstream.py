@@ -28,6 +28,7 @@ _WRITE_BUFFER_HIGH = 65536
 # that can overtake the response.
 _LINGER_SECONDS = 2.0
 _LONGEST_LINGER_SECONDS = 30.0
+_DRAIN_LINGER_SECONDS = 0.5
 
 
 class _Phase(enum.Enum):
@@ -122,17 +123,24 @@ class Downstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sent its FIN. Returns whether our side stays open."""
         self._eof = True
+        if self._is_owed():
+            return True
+        if self._exchange is not None:
+            self._client_lost()
+        # Now the transport closes, behind what was written to it: that must be all.
+        self._proxy.outbox.flush()
+        return False
+
+    def _is_owed(self) -> bool:
+        """Is anything owed to a client that has sent its FIN?"""
         exchange = self._exchange
-        if exchange is None or self._phase is not _Phase.OPEN:
-            # Nothing is owed to it; a head that was begun can't be completed any more.
+        aborts = self._proxy.config.abort_on_client_fin
+        if self._phase is not _Phase.OPEN:
             return False
-        if not exchange.is_request_complete:
-            self._client_lost()
-            return False
-        if not exchange.is_committed and self._proxy.config.abort_on_client_fin:
-            self._client_lost()
-            return False
-        return True
+        if exchange is None:
+            # Requests that are held because it reads slowly; a head that was only begun can't be completed any more.
+            return bool(self._inbox.data and self.response_flow.held and not aborts)
+        return exchange.is_request_complete and (exchange.is_committed or not aborts)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than its response comes."""
@@ -341,7 +349,7 @@ class Downstream(asyncio.Protocol):
             self._proxy.outbox.flush()
             self._transport.write_eof()
             self._linger_until = now + _LONGEST_LINGER_SECONDS
-            self.set_deadline(now + _LINGER_SECONDS)
+            self.set_deadline(now + (_DRAIN_LINGER_SECONDS if self._proxy.is_draining else _LINGER_SECONDS))
         else:
             self._proxy.outbox.close(self._transport)
             # A client that reads nothing would keep what is buffered for it, and the connection, for ever.

@@ -16,7 +16,7 @@ _HELD_BYTES = 16384
 
 
 class Writer(Protocol):
-    """The part of a transport that writes."""
+    """A transport, or who writes to one."""
 
     def write(self, data: bytes) -> None:
         """Send bytes, or buffer them."""
@@ -29,7 +29,7 @@ class Writer(Protocol):
 
 
 class Outbox:
-    """Holds writes and closes until `flush`, which it asks the loop for. The order of each transport is kept."""
+    """Holds writes and closes until `flush`, which it asks the loop for. The order of each writer's is kept."""
 
     __slots__ = ("_call_soon", "_held")
 
@@ -38,38 +38,34 @@ class Outbox:
         self._call_soon = call_soon
         self._held: list[tuple[Writer, bytes | None]] = []
 
-    def write(self, transport: Writer, data: bytes) -> None:
-        """Write `data` to `transport` at the end of this turn."""
+    def write(self, writer: Writer, data: bytes) -> None:
+        """Write `data` to `writer` at the end of this turn."""
         held = self._held
         if len(data) > _HELD_BYTES:
             self.flush()
-            if not transport.is_closing():
-                transport.write(data)
+            if not writer.is_closing():
+                writer.write(data)
             return
         if not held:
             self._call_soon(self.flush)
-        held.append((transport, data))
+        held.append((writer, data))
 
-    def close(self, transport: Writer) -> None:
-        """Close `transport` behind what was written to it."""
+    def close(self, writer: Writer) -> None:
+        """Close `writer` behind what was written to it."""
         if not self._held:
-            transport.close()
+            writer.close()
         else:
-            self._held.append((transport, None))
-
-    def holds(self, transport: Writer) -> bool:
-        """Is anything for `transport` not written yet?"""
-        return any(held is transport for held, _ in self._held)
+            self._held.append((writer, None))
 
     def flush(self) -> None:
         """Write now."""
         if self._held:
             held, self._held = self._held, []
-            for transport, data in held:
-                if transport.is_closing():
+            for writer, data in held:
+                if writer.is_closing():
                     # It was reset since, or the peer closed it: nobody reads this.
                     continue
                 if data is None:
-                    transport.close()
+                    writer.close()
                 else:
-                    transport.write(data)
+                    writer.write(data)

@@ -102,8 +102,7 @@ class Relay:
         if exchange.request_id is None:
             exchange.request_id = proxy.new_request_id()
         if request.has_body:
-            # What may not be sent again need not be held once it was sent.
-            self._body = HeldBody(proxy.service.rules.body_limit if request.idempotent else 0)
+            self._body = HeldBody(proxy.service.rules.body_limit)
         self._dispatch.start(exchange, now)
 
     def request_body_received(self, data: bytes, *, done: bool, trailers: list[bytes] = _NO_TRAILERS) -> None:
@@ -121,7 +120,7 @@ class Relay:
             exchange.happened(Event.REQUEST_RECEIVED)
         if self._sent:
             assert self._upstream is not None
-            self._proxy.outbox.write(self._upstream.transport, data)
+            self._proxy.outbox.write(self._upstream, data)
             if done and not exchange.is_committed:
                 self._client.set_deadline(now + self._proxy.config.response_timeout)
             else:
@@ -144,10 +143,10 @@ class Relay:
         head = request.head_for(upstream.endpoint, client.forwarded_for, exchange.request_id)
         body = self._body
         if body is None:
-            self._proxy.outbox.write(upstream.transport, head)
+            self._proxy.outbox.write(upstream, head)
             client.set_deadline(now + self._proxy.config.response_timeout)
             return
-        self._proxy.outbox.write(upstream.transport, b"".join([head, *body.pieces()]))
+        self._proxy.outbox.write(upstream, b"".join([head, *body.pieces()]))
         body.was_sent()
         if exchange.is_request_complete:
             client.set_deadline(now + self._proxy.config.response_timeout)
@@ -245,8 +244,7 @@ class Relay:
             return
         self._sent = False
         now = self._proxy.clock()
-        written = not self._proxy.outbox.holds(upstream.transport)
-        may_go_on = self._dispatch.lost(upstream, written=written, body=self._body)
+        may_go_on = self._dispatch.lost(upstream, body=self._body)
         if may_go_on and not self._sent_interim:
             exchange.happened(Event.RETRIED)
             self._client.request_flow.release(WRITER_FULL)

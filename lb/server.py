@@ -90,7 +90,7 @@ class Server:
             (config.admin_host, config.admin_port, True),
             (config.probe_host, config.probe_port, False),
         ):
-            if port is not None:
+            if port:
                 factory = partial(AdminProtocol, self.proxy, self._pages, admin=is_admin, allowed_hosts=names)
                 listener = Listener(bind_sockets(host, port, 128), factory, self._loop)
                 self._side_listeners.append(listener)

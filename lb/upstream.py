@@ -77,6 +77,7 @@ class Upstream(asyncio.Protocol):
         "reusable",
         "reused",
         "transport",
+        "written",
     )
 
     transport: asyncio.Transport
@@ -88,6 +89,8 @@ class Upstream(asyncio.Protocol):
         """Did it serve an exchange before this one?"""
         self.reusable = False
         """Once the response is complete: may another request follow?"""
+        self.written = False
+        """Was anything of the request handed to the kernel?"""
         self.decoder: BodyDecoder | None = None
         """The rest of the body that is being read, if any."""
         self._responses = responses
@@ -131,13 +134,22 @@ class Upstream(asyncio.Protocol):
         """A request is about to be written: its response goes to `sink`."""
         self._sink = sink
         self._is_head = is_head
-        self.reusable = False
+        self.reusable = self.written = False
 
     def release(self) -> None:
         """The exchange is over; what comes from now on was not asked for."""
         self._sink = None
         self.decoder = None
         self.reused = True
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a request."""
+        self.written = True
+        self.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Is it closed or closing? Then nothing more can be written."""
+        return self.transport.is_closing()
 
     def is_usable(self) -> bool:
         """Is the connection open, as far as is known?"""
