@@ -35,6 +35,17 @@ def eventually(condition: Callable[[], object], what: str = "it", *, seconds: fl
         time.sleep(0.002)
 
 
+def wait_for_standstill(measure: Callable[[], object], *, still: float = 0.2) -> None:
+    """Return when what `measure` returns, which is not zero any more, has not changed for `still` seconds."""
+    deadline = time.monotonic() + DEADLINE
+    last, since = measure(), time.monotonic()
+    while not last or time.monotonic() - since < still:
+        time.sleep(0.005)
+        if (now := measure()) != last:
+            last, since = now, time.monotonic()
+        assert time.monotonic() < deadline, f"it never stood still: {last}"
+
+
 class ViolationError(AssertionError):
     """What was read is not the HTTP/1.1 that a strict reader accepts."""
 

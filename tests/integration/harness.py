@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from lb import metrics
@@ -128,6 +129,22 @@ class Balancer:
             return function(*arguments)
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(DEADLINE)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the loop stand still: what arrives meanwhile is there all at once, in one turn, when it goes on."""
+        stands, goes_on = threading.Event(), threading.Event()
+
+        def stand_still() -> None:
+            stands.set()
+            assert goes_on.wait(DEADLINE)
+
+        self.loop.call_soon_threadsafe(stand_still)
+        assert stands.wait(DEADLINE)
+        try:
+            yield
+        finally:
+            goes_on.set()
 
     def publish(self, *endpoints: Endpoint) -> None:
         """Replace the snapshot."""

@@ -119,28 +119,6 @@ def test_as_a_half_close_with_a_body(balancer: MakeBalancer, endpoint: MakeEndpo
     assert a.requests[0].body == b"abc"
 
 
-@pytest.mark.parametrize("abort", [True, False])
-def test_a_fin_after_the_response_began(abort: bool, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
-    """It has sent all that it wants to send, and it reads: that is no reason to cut what is on its way."""
-    gate = threading.Event()
-
-    def answer(connection: Connection, message: Message) -> None:
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
-        assert gate.wait(DEADLINE)
-        connection.send(b"56789")
-
-    a = endpoint(answer)
-    lb = balancer(a, abort_on_client_fin=abort)
-    client = lb.client()
-    client.send(request())
-    client.stream.take_through(b"01234")
-    client.fin()
-    gate.set()
-    assert client.stream.take_to_end() == b"56789"
-    assert lb.ends() == {"ok": 1}
-    eventually(lambda: lb.counter(metrics.CONNECTIONS_OPEN) == 0, "the end")
-
-
 def test_a_reset_while_the_response_is_on_its_way(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     gate = threading.Event()
 
@@ -188,3 +166,27 @@ def test_pipelined_and_gone(balancer: MakeBalancer, endpoint: MakeEndpoint) -> N
     assert a.wait_for_end(0) in ("fin", "reset")
     assert lb.ends() == {"client_gone": 1}
     assert len(a.heads) == 1
+
+
+def test_half_closed_with_part_of_another_request(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    a = endpoint()
+    lb = balancer(a, abort_on_client_fin=False)
+    client = lb.client()
+    client.send(request("GET", "/1") + request("GET", "/2")[:-2])
+    client.fin()
+    assert client.read_response().status == 200
+    assert client.stream.take_to_end() == b"", "what can't be completed needs no answer, and no time-out"
+    assert [m.target for m in a.requests] == [b"/1"]
+
+
+def test_half_closed_inside_the_body_of_another_request(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    a = endpoint()
+    lb = balancer(a, abort_on_client_fin=False)
+    client = lb.client()
+    client.send(request("GET", "/1") + request("POST", "/2", "Content-Length: 10") + b"abc")
+    client.fin()
+    assert client.read_response().status == 200
+    assert client.stream.take_to_end() == b""
+    eventually(lambda: a.open_connections <= 1, "the end of the connection with the unfinished request")
+    assert [m.target for m in a.requests] == [b"/1"]
+    assert lb.counter(metrics.CONNECTIONS_OPEN) == 0

@@ -109,6 +109,7 @@ def test_the_delay_is_as_long_as_configured(start: Start, endpoint: MakeEndpoint
     assert time.monotonic() - started >= 0.65
 
 
+@pytest.mark.one_variant
 def test_sigint_skips_the_delay(start: Start, endpoint: MakeEndpoint) -> None:
     lb = start(endpoint(), LONG)
     lb.signal(signal.SIGINT)
@@ -129,6 +130,7 @@ def test_idle_clients_alone_are_let_go_within_two_seconds(
         assert client.how_closed() == "fin"
 
 
+@pytest.mark.one_variant
 def test_an_idle_connection_is_answered_one_last_request(
     start: Start, clients: Connect, endpoint: MakeEndpoint
 ) -> None:
@@ -148,6 +150,7 @@ def test_an_idle_connection_is_answered_one_last_request(
     assert [m.target for m in a.requests] == [b"/", b"/last"]
 
 
+@pytest.mark.one_variant
 def test_drain_timeout_bounds_the_last_request(start: Start, clients: Connect, endpoint: MakeEndpoint) -> None:
     lb = start(endpoint(), "--drain-timeout=0.2")
     client = clients(lb)
@@ -197,6 +200,7 @@ def test_what_is_in_flight_is_finished(what: str, start: Start, clients: Connect
     assert len(a.requests) == 1
 
 
+@pytest.mark.one_variant
 def test_what_takes_longer_than_drain_timeout_is_cut(start: Start, clients: Connect, endpoint: MakeEndpoint) -> None:
     a = endpoint(never)
     lb = start(a, "--drain-timeout=0.4")
@@ -251,6 +255,7 @@ def test_clients_in_the_queue_are_served(start: Start, clients: Connect, endpoin
     assert len(a.requests) == 10
 
 
+@pytest.mark.one_variant
 def test_clients_held_back_by_max_connections_are_served(
     start: Start, clients: Connect, endpoint: MakeEndpoint
 ) -> None:
@@ -271,6 +276,7 @@ def test_clients_held_back_by_max_connections_are_served(
     assert len(a.requests) == 6
 
 
+@pytest.mark.one_variant
 def test_requests_that_wait_for_an_endpoint_wait_on(start: Start, clients: Connect, endpoint: MakeEndpoint) -> None:
     a = endpoint(is_up=False)
     lb = start(a, "--endpoint-wait=4")

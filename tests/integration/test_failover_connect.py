@@ -9,6 +9,7 @@ import pytest
 
 from lb import metrics
 from lb.endpoint import make_endpoint
+from lb.health import set_aside
 from tests.fakes import Message, chunked, eventually, request
 from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
 from tests.integration.endpoint import BlackHole, Endpoint
@@ -180,11 +181,11 @@ def test_a_large_body_waits_too(balancer: MakeBalancer, endpoint: MakeEndpoint) 
 
 
 def test_503_with_retry_after_when_endpoint_wait_is_over(balancer: MakeBalancer) -> None:
-    lb = balancer(endpoint_wait=0.3)
+    lb = balancer(endpoint_wait=0.2)
     client = lb.client()
     started = time.monotonic()
     message = client.get()
-    assert 0.3 <= time.monotonic() - started < 1.5
+    assert 0.2 <= time.monotonic() - started < 1.5
     assert (message.status, reason(message)) == (503, "no_endpoint")
     assert message.get(b"retry-after") == b"1"
     assert message.get(b"connection") is None
@@ -241,3 +242,29 @@ def test_an_address_that_cannot_be_reached_is_set_aside_too(balancer: MakeBalanc
     assert [client.get().status for _ in range(4)] == [200] * 4
     assert lb.endpoint_counter(nowhere, metrics.CONNECT_FAILURES) == 1
     assert lb.state(nowhere)[0] == "set aside"
+
+
+def test_a_reply_of_ours_names_the_clients_request_id(balancer: MakeBalancer) -> None:
+    message = balancer(endpoint_wait=0).client().get("/", "X-Request-Id: mine")
+    assert message.status == 503
+    assert message.get(b"x-request-id") == b"mine"
+    assert json.loads(message.body)["requestId"] == "mine"
+
+
+@pytest.mark.one_variant
+def test_a_waiting_request_tries_whatever_returns_first(
+    monkeypatch: pytest.MonkeyPatch, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    old, new = dead(endpoint, 2)
+    monkeypatch.setattr(set_aside, "FIRST_SECONDS", 20.0)
+    lb = balancer(old, endpoint_wait=2.0)
+    client = lb.client()
+    client.send(request())
+    eventually(lambda: len(lb.service.waiting) == 1, "waiting")
+    # One that is new, refuses, and is to return long before the first.
+    monkeypatch.setattr(set_aside, "FIRST_SECONDS", 0.2)
+    lb.publish(old.value, new.value)
+    eventually(lambda: failures(lb, new) == [1], "the attempt at the new one")
+    new.up()
+    assert client.read_response().status == 200
+    assert len(new.requests) == 1

@@ -224,3 +224,10 @@ def test_identical_heads_are_not_mixed_up(balancer: MakeBalancer, endpoint: Make
     assert [m.target for m in a.requests] == [b"/%d" % (n % 3) for n in range(12)]
     assert [m.get(b"x-n") for m in a.requests] == [b"%d" % (n % 2) for n in range(12)]
     assert len({m.get(b"x-request-id") for m in a.requests}) == 12
+
+
+def test_ipv4_client_of_a_dual_stack_listener(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    a = endpoint()
+    lb = balancer(a, host="::")
+    assert lb.client().get().status == 200
+    assert a.requests[0].get(b"x-forwarded-for") == b"127.0.0.1"

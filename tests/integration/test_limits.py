@@ -63,3 +63,13 @@ def test_a_connection_whose_request_is_pending_counts(balancer: MakeBalancer, en
     assert len(a.heads) == 1
     first.reset()
     assert second.read_response().status == 200
+
+
+def test_a_burst_does_not_get_over_max_connections(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    lb = balancer(endpoint(), max_connections=3)
+    # They are in the queue all at once.
+    with lb.frozen():
+        for _ in range(20):
+            lb.client()
+    eventually(lambda: lb.counter(metrics.CONNECTIONS) >= 3, "the first clients")
+    assert lb.call(lambda: lb.counter(metrics.CONNECTIONS_OPEN)) <= 3

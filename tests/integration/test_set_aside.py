@@ -90,6 +90,7 @@ def test_the_time_doubles_and_starts_anew(
     assert lb.state(b.value)[1] <= 0.2
 
 
+@pytest.mark.one_variant
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_one_request_tries_it_and_the_others_pass_it_over(
     method: str,
@@ -119,6 +120,7 @@ def test_one_request_tries_it_and_the_others_pass_it_over(
     assert len(live.requests) == 2 + 8
 
 
+@pytest.mark.one_variant
 def test_a_client_that_leaves_during_the_trial_leaves_it_to_another(
     quick_set_aside: float, balancer: MakeBalancer, endpoint: MakeEndpoint, black_hole: MakeBlackHole
 ) -> None:
@@ -192,3 +194,29 @@ def test_connections_in_use_outlive_a_set_aside(balancer: MakeBalancer, endpoint
     answered()
     lb.wait_until_idle()
     assert lb.idle(a.value) == 2
+
+
+def test_an_idle_connection_does_not_make_the_trial(
+    quick_set_aside: float, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """The endpoint is back although the first request after its set-aside takes a connection that outlived it."""
+    gate = threading.Event()
+    a = endpoint(respond_when(gate, response(b"a")), name="a")
+    b = endpoint(name="b")
+    lb = balancer(a, b)
+    client, other = lb.client(), lb.client()
+    client.send(request())
+    eventually(lambda: len(a.requests) + len(b.requests) == 1, "the first request")
+    if b.requests:
+        assert client.read_response().body == b"b"
+        client.send(request())
+        a.wait_for_requests(1)
+    a.stop_listening()
+    eventually(lambda: other.get().body == b"b" and lb.state(a.value)[0] == "set aside", "the set-aside")
+    gate.set()
+    assert client.read_response().body == b"a"
+    eventually(lambda: lb.idle(a.value) == 1, "idling")
+    a.up()
+    eventually(lambda: other.get().body == b"a", "the return of a")
+    assert [other.get().body for _ in range(4)].count(b"a") == 2
+    assert lb.state(a.value)[0] == "available"
