@@ -247,6 +247,13 @@ class TestWhoIsNext:
         service.connect_failed(B)
         assert service.choose() is None
 
+    def test_one_that_left_does_not_hide_the_others_that_are_set_aside(self) -> None:
+        service = Service(A, B, C)
+        service.put_aside(C, at=HEAD_RECEIVED - 0.5)
+        service.put_aside(B)
+        service.policy.replace((B,))
+        assert service.choose() == "b"
+
     def test_without_endpoints_there_is_none(self) -> None:
         service = Service()
         service.policy.replace(())
@@ -275,6 +282,12 @@ class TestWaiting:
 
     def test_one_whose_time_is_over_is_taken(self) -> None:
         assert self.exhausted(A).choose_returned(HEAD_RECEIVED + 1.0) == "a"
+
+    def test_of_several_the_next_in_rotation_behind_the_one_that_failed_last(self) -> None:
+        service = Service()
+        service.connect_failed(A)
+        service.connect_failed(B)
+        assert service.choose_returned(HEAD_RECEIVED + 1.0) == "c"
 
     def test_one_that_is_on_trial_is_not(self) -> None:
         service = self.exhausted(A)

@@ -101,6 +101,15 @@ def test_a_further_attempt_follows_the_rules_of_attempts() -> None:
     assert service.pick_returned(attempts, NOW + 1.0) == A
 
 
+def test_what_was_not_tried_yet_comes_first_even_if_it_is_set_aside() -> None:
+    service = new_service(A, B)
+    attempts = Attempts(service.rules, NOW)
+    service.connect_failed(B.key, NOW, trial=False)
+    attempts.connect_failed(A.key)
+    service.connect_failed(A.key, NOW, trial=False)
+    assert service.pick_again(attempts, NOW) == B
+
+
 def test_a_further_attempt_also_sees_what_returned_since_it_was_tried() -> None:
     service = new_service(A, B)
     attempts = Attempts(service.rules, NOW)

@@ -75,6 +75,19 @@ def test_a_part_of_a_body_gives_the_payload_so_far(data: bytes, payload: bytes) 
     assert decode(data) == (payload, False, b"")
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_a_whole_body_in_small_pieces(size: int) -> None:
+    data = b"5;a=b\r\nhello\r\n0a \t;c\r\n0123456789\r\n1\r\n!\r\n0\r\nA: b\r\nC: d\r\n\r\n"
+    body = ChunkedBody(status=400)
+    payload, done = b"", False
+    for at in range(0, len(data), size):
+        assert not done
+        piece, done = body.feed(data[at : at + size])
+        payload += piece
+    assert (payload, done, body.excess) == (b"hello0123456789!", True, b"")
+    assert body.trailers == [b"A: b", b"C: d"]
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lb.http1.forwarding import Request, RequestReader
-from lb.http1.head import HeadLimits, HeadParser
+from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
 
@@ -51,6 +51,21 @@ def test_a_head_byte_by_byte() -> None:
         assert inbox.next_request(0) is None
     inbox.data += GET[-1:]
     assert taken(inbox).target == b"/a"
+
+
+def test_what_was_searched_for_the_end_of_a_head_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    def find(data: bytes, scanned: int, limits: HeadLimits) -> int:
+        searched.append(scanned)
+        return find_head_end(data, scanned, limits)
+
+    monkeypatch.setattr("lb.http1.inbox.find_head_end", find)
+    inbox = new_inbox()
+    for piece in (GET[:5], GET[5:12], GET[12:], GET):
+        inbox.data += piece
+        inbox.next_request(0)
+    assert searched == [0, 5, 12, 0]
 
 
 def test_a_short_head_behind_a_long_one_is_found() -> None:
