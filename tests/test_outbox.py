@@ -57,7 +57,6 @@ def test_a_write_waits_for_the_end_of_the_turn() -> None:
     transport = Transport()
     outbox.write(transport, b"a")
     assert transport.sent == []
-    assert outbox.holds(transport)
     loop.end_turn()
     assert transport.sent == [b"a"]
     assert not outbox.holds(transport)
@@ -170,12 +169,3 @@ class TestClosing:
         outbox.write(transport, b"b" * (HELD_BYTES + 1))
         assert (transport.sent, transport.closes) == ([], 0)
         assert other.sent == [b"o"]
-
-
-def test_it_knows_for_whom_it_holds_something() -> None:
-    outbox, _ = new_outbox()
-    one, other = Transport(), Transport()
-    assert not outbox.holds(one)
-    outbox.write(other, b"a")
-    assert outbox.holds(other)
-    assert not outbox.holds(one)
