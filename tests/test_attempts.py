@@ -141,6 +141,14 @@ class TestBytesWereWritten:
         assert service.lost(A, written=False) is Next.TRY
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_a_body_that_is_no_longer_held_is_never_sent_again(written: bool) -> None:
+    body = HeldBody(0)
+    body.add(b"x", sent=True)
+    for method in ("PUT", "POST"):
+        assert Service().lost(A, request(method), reused=True, written=written, body=body) is Next.ANSWER
+
+
 class TestWhoIsNext:
     """Rule 4."""
 

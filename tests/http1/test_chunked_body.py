@@ -40,6 +40,7 @@ def refused(*pieces: bytes, status: int = 400) -> str:
         (b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", b"hello world", b""),
         (b"a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", b"0123456789" * 2, b""),
         (b"0005\r\nhello\r\n0\r\n\r\n", b"hello", b""),
+        (b"1F\r\n" + b"x" * 31 + b"\r\n0\r\n\r\n", b"x" * 31, b""),
         (b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n", b""),
         (b"5;a=b\r\nhello\r\n0;c\r\n\r\n", b"hello", b""),
         (b'5 \t;a="b;c" \t\r\nhello\r\n0\r\n\r\n', b"hello", b""),
