@@ -125,6 +125,7 @@ class Endpoint:
         self._backlog = backlog
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._fillers: list[socket.socket] = []
         self._socket = _bind(0)
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -169,6 +170,11 @@ class Endpoint:
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 connection.socket.shutdown(socket.SHUT_RD)
 
+    def swallow(self) -> None:
+        """From now on connects are neither accepted nor refused (Linux). What is connected goes on."""
+        self.stop_listening()
+        self._fillers = _fill_queue(self._socket)
+
     def wait_for_requests(self, count: int) -> None:
         """Wait until `count` complete requests were received."""
         eventually(lambda: len(self.requests) >= count, f"request {count} at the endpoint")
@@ -194,8 +200,8 @@ class Endpoint:
         """Close everything."""
         if self._is_up:
             _close_listener(self._socket)
-        else:
-            self._socket.close()
+        for sock in (*self._fillers, self._socket):
+            sock.close()
         for connection in self.connections:
             connection.is_closed = True
             with suppress(OSError):  # it is closed
@@ -346,19 +352,7 @@ class BlackHole:
 
     def up(self) -> None:
         """Swallow connects from now on."""
-        self._socket.listen(0)
-        while not self._is_full():
-            filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", self.port))
-            self._fillers.append(filler)
-
-    def _is_full(self) -> bool:
-        # struct tcp_info, of a listening socket: tcpi_unacked is the length of its queue, tcpi_sacked the limit.
-        unacked, sacked = struct.unpack_from(
-            "II", self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24
-        )
-        return bool(unacked > sacked)
+        self._fillers = _fill_queue(self._socket)
 
     @property
     def value(self) -> EndpointValue:
@@ -367,3 +361,18 @@ class BlackHole:
     def stop(self) -> None:
         for sock in (*self._fillers, self._socket):
             sock.close()
+
+
+def _fill_queue(sock: socket.socket) -> list[socket.socket]:
+    """Let a bound socket listen with a queue that is full; return the connections in it."""
+    sock.listen(0)
+    fillers = []
+    while True:
+        # struct tcp_info, of a listening socket: tcpi_unacked is the length of its queue, tcpi_sacked the limit.
+        unacked, sacked = struct.unpack_from("II", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)
+        if unacked > sacked:
+            return fillers
+        filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        filler.setblocking(False)
+        filler.connect_ex(sock.getsockname())
+        fillers.append(filler)

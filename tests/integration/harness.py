@@ -70,6 +70,8 @@ class Balancer:
             "discovery": "static",
             "loop": variant.loop,
             "parser": variant.parser,
+            # What closes an idle connection in a test is what the test is about, not the time.
+            "upstream_idle_timeout": 600.0,
         }
         self.clock: Callable[[], float] | None = overrides.pop("clock", None)
         self.source: Any = overrides.pop("source", None) or ManualSource(tuple(endpoints))

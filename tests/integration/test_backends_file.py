@@ -29,7 +29,7 @@ def test_a_process_follows_its_file(tmp_path: Path, endpoint: MakeEndpoint) -> N
     a, b = endpoint(name="a"), endpoint(name="b")
     path = tmp_path / "backends.json"
     write(path, a)
-    with LoadBalancer(f"--backends-file={path}", "--max-connections=100") as lb:
+    with LoadBalancer(f"--backends-file={path}", "--max-connections=100", "--upstream-idle-timeout=600") as lb:
         client = lb.client()
         assert {client.get().body for _ in range(4)} == {b"a"}
         write(path, b)

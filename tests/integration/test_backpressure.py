@@ -52,8 +52,10 @@ def growth_limited(lb: LoadBalancer) -> Iterator[None]:
     assert peak - before < LIMIT, f"grew by {(peak - before) / 1024:.0f} KiB"
 
 
-def started(variant: Variant, endpoint: Endpoint) -> LoadBalancer:
-    return LoadBalancer(f"--backends=127.0.0.1:{endpoint.port}", f"--loop={variant.loop}", f"--parser={variant.parser}")
+def started(variant: Variant, endpoint: Endpoint, *flags: str) -> LoadBalancer:
+    return LoadBalancer(
+        f"--backends=127.0.0.1:{endpoint.port}", f"--loop={variant.loop}", f"--parser={variant.parser}", *flags
+    )
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
@@ -134,6 +136,31 @@ def test_an_endpoint_that_stands_still(framing: str, variant: Variant, endpoint:
         assert hashlib.sha256(a.requests[-1].body).digest() == DIGEST
         client.close()
     assert len(a.requests) == 6
+
+
+@pytest.mark.one_variant
+def test_an_upload_that_waits_for_an_endpoint(variant: Variant, endpoint: MakeEndpoint) -> None:
+    progress = Progress()
+    a = endpoint(is_up=False)
+    with started(variant, a, "--endpoint-wait=10") as lb:
+        client = Client(lb.port, seconds=3 * DEADLINE)
+
+        def upload() -> None:
+            client.send(request("POST", "/large", f"Content-Length: {SIZE}"))
+            for _ in range(COUNT):
+                client.send(PIECE)
+                progress.bytes += len(PIECE)
+
+        with growth_limited(lb):
+            uploading = threading.Thread(target=upload)
+            uploading.start()
+            wait_for_standstill(lambda: progress.bytes)
+            assert progress.bytes < SIZE, "the client is held back"
+            a.up()
+            assert client.read_response().status == 200
+            uploading.join()
+        client.close()
+    assert hashlib.sha256(a.requests[0].body).digest() == DIGEST
 
 
 @pytest.mark.one_variant

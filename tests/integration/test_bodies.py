@@ -216,29 +216,35 @@ def test_a_long_pipeline(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None
 
 
 @pytest.mark.parametrize("extra", [b"x", b"\r\n", response(b"smuggled")])
-@pytest.mark.parametrize("when", ["with it", "later"])
+@pytest.mark.parametrize("when", ["with it", "with its end", "later"])
 def test_bytes_behind_a_response_are_never_taken_for_the_next(
     when: str, extra: bytes, balancer: MakeBalancer, endpoint: MakeEndpoint
 ) -> None:
-    if when == "with it":
-        action = respond(response(b"1") + extra)
-    else:
-        idle = threading.Event()
+    seen = threading.Event()
+    raw = response(b"1234")
+    first, second = {
+        "with it": (raw + extra, b""),
+        "with its end": (raw[:-2], raw[-2:] + extra),
+        "later": (raw, extra),
+    }[when]
 
-        def action(connection: Connection, message: object) -> None:
-            connection.send(response(b"1"))
-            assert idle.wait(5)
-            connection.send(extra)
+    def answer(connection: Connection, message: object) -> None:
+        connection.send(first)
+        assert seen.wait(5)
+        connection.send(second)
 
-    a = endpoint(action, default=respond(response(b"2")))
+    a = endpoint(answer, default=respond(response(b"next")))
     lb = balancer(a)
     client = lb.client()
-    assert client.get().body == b"1"
+    client.send(request())
+    assert client.stream.take_through(b"12")
     if when == "later":
         eventually(lambda: lb.idle(a.value) == 1, "idling")
-        idle.set()
-    eventually(lambda: lb.idle(a.value) == 0, "the end of the connection")
-    assert client.get().body == b"2"
+    seen.set()
+    assert client.stream.take_through(b"34")
+    assert a.wait_for_end(0) in ("fin", "reset")
+    assert lb.idle(a.value) == 0
+    assert client.get().body == b"next"
     assert [c.requests for c in a.connections] == [1, 1]
 
 

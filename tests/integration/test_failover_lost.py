@@ -137,6 +137,33 @@ def test_a_connection_that_died_while_it_idled_is_not_used(
     assert lb.endpoint_counter(a.value, metrics.RETRIES) == 0
 
 
+def test_a_further_attempt_takes_a_new_connection(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    """Where one idle connection died without a word, others will have: they are not tried one after the other."""
+    gate = threading.Event()
+
+    def one_answer_each(connection: Connection) -> None:
+        if connection.read_request() is not None:
+            assert gate.wait(5)
+            connection.send(response())
+            if connection.read_request() is not None:
+                connection.close()
+
+    a = endpoint(script=one_answer_each)
+    lb = balancer(a)
+    clients = [lb.client() for _ in range(4)]
+    for client in clients:
+        client.send(request())
+    a.wait_for_requests(4)
+    gate.set()
+    for client in clients:
+        assert client.read_response().status == 200
+    eventually(lambda: lb.idle(a.value) == 4, "idling")
+    assert clients[0].get().status == 200
+    assert len(a.connections) == 5
+    assert len(a.requests) == 6
+    assert lb.endpoint_counter(a.value, metrics.RETRIES) == 1
+
+
 @pytest.mark.parametrize("retries", [0, 1, 2])
 def test_retries_are_counted(retries: int, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     endpoints = [endpoint(default=close) for _ in range(4)]

@@ -9,12 +9,15 @@ import pytest
 from lb import metrics
 from tests.fakes import eventually, request
 from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
-from tests.integration.endpoint import respond, respond_when, response
+from tests.integration.endpoint import BlackHole, respond, respond_when, response
 from tests.integration.harness import Balancer
 from tests.integration.load import load
 from tests.integration.processes import Backend
 
 pytestmark = pytest.mark.any_parser
+
+
+linux_only = pytest.mark.skipif(not BlackHole.is_possible, reason="needs a queue that is known to be full")
 
 
 def failures(lb: Balancer, endpoint: object) -> int:
@@ -220,3 +223,26 @@ def test_an_idle_connection_does_not_make_the_trial(
     eventually(lambda: other.get().body == b"a", "the return of a")
     assert [other.get().body for _ in range(4)].count(b"a") == 2
     assert lb.state(a.value)[0] == "available"
+
+
+@linux_only
+def test_idle_connections_are_closed_when_their_endpoint_is_set_aside(
+    balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """Whoever tries the endpoint next must see whether anybody is there."""
+    gate = threading.Event()
+    a = endpoint(respond_when(gate, response()))
+    lb = balancer(a, connect_timeout=0.4, endpoint_wait=0)
+    first, second = lb.client(), lb.client()
+    first.send(request())
+    a.wait_for_requests(1)
+    a.swallow()
+    second.send(request())
+    eventually(lambda: picks(lb, a) == 2, "the second pick")
+    gate.set()
+    assert first.read_response().status == 200
+    eventually(lambda: lb.idle(a.value) == 1, "idling")
+    assert second.read_response().status == 503
+    assert lb.state(a.value)[0] == "set aside"
+    assert a.wait_for_end(0) == "fin"
+    assert lb.idle(a.value) == 0
