@@ -110,6 +110,7 @@ def test_expect_is_passed_on() -> None:
 def test_a_length_is_written_anew(line: bytes) -> None:
     post = get(line, start=b"POST / HTTP/1.1")
     assert read(post).framing == Framing(LENGTH, 5)
+    assert read(post).has_body
     assert not read(post).chunked
     assert sent(post)[2] == b"Content-Length: 5"
     assert values(sent(post), b"transfer-encoding") == []
@@ -122,6 +123,7 @@ def test_an_empty_body_is_still_a_body() -> None:
 def test_chunks_are_announced_anew() -> None:
     post = get(b"transfer-encoding: CHUNKED", start=b"POST / HTTP/1.1")
     assert read(post).framing == Framing(CHUNKED)
+    assert read(post).has_body
     assert read(post).chunked
     assert sent(post)[2] == b"Transfer-Encoding: chunked"
     assert values(sent(post), b"content-length") == []
@@ -129,6 +131,7 @@ def test_chunks_are_announced_anew() -> None:
 
 def test_without_a_body_there_is_no_framing() -> None:
     assert read(get()).framing == Framing(NO_BODY)
+    assert not read(get()).has_body
     assert values(sent(get()), b"content-length") + values(sent(get()), b"transfer-encoding") == []
 
 
@@ -173,6 +176,11 @@ def test_which_methods_are_idempotent(method: bytes, idempotent: bool) -> None:
 )
 def test_whether_another_request_may_follow(raw: bytes, persistent: bool) -> None:
     assert read(raw).persistent is persistent
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_the_version_of_the_client_is_known(minor: int) -> None:
+    assert read(get(start=b"GET / HTTP/1.%d" % minor)).minor == minor
 
 
 class TestTarget:

@@ -137,6 +137,15 @@ def test_a_request_head_is_read(raw: bytes, head: tuple[object, ...], recogniser
     assert request_parts(parser(recogniser=recogniser).request(raw)) == head
 
 
+def test_the_recogniser_is_used_unless_it_is_switched_off() -> None:
+    assert HeadParser(HeadLimits()).has_recogniser is True
+    assert HeadParser(HeadLimits(), recogniser=False).has_recogniser is False
+
+
+def test_the_default_limits_are_those_of_the_configuration_table() -> None:
+    assert HeadLimits() == (32768, 8192, 100)
+
+
 def with_line(line: bytes) -> bytes:
     return b"POST / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n"
 

@@ -154,6 +154,11 @@ class TestResponses:
             assert caught.value.detail
 
 
+def test_the_limits_of_responses_are_those_of_the_parser() -> None:
+    limits = HeadLimits(fields=1)
+    assert ResponseReader(HeadParser(limits)).limits is limits
+
+
 class TestHosts:
     def test_the_hosts_that_are_remembered_are_bounded(self) -> None:
         reader = requests()
