@@ -172,6 +172,7 @@ def test_which_methods_are_idempotent(method: bytes, idempotent: bool) -> None:
         (get(b"Connection: closed"), True),
         (get(start=b"GET / HTTP/1.0"), False),
         (get(b"Connection: keep-alive", start=b"GET / HTTP/1.0"), False),
+        (get(b"Connection: a", start=b"GET / HTTP/1.0"), False),
     ],
 )
 def test_whether_another_request_may_follow(raw: bytes, persistent: bool) -> None:

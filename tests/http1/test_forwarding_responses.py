@@ -160,6 +160,7 @@ def test_http_1_0_has_no_chunks_and_http_1_1_need_not_close(minor: int) -> None:
         ([b"Content-Length: 5", b"Connection: a, Close"], b"HTTP/1.1 200 OK", False),
         ([b"Content-Length: 5"], b"HTTP/1.0 200 OK", False),
         ([b"Content-Length: 5", b"Connection: keep-alive"], b"HTTP/1.0 200 OK", False),
+        ([b"Content-Length: 5", b"Connection: a"], b"HTTP/1.0 200 OK", False),
         ([], b"HTTP/1.1 200 OK", False),
         ([], b"HTTP/1.1 204 No Content", True),
         ([], b"HTTP/1.1 304 Not Modified", True),
