@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from lb import metrics
-from tests.fakes import DEADLINE, Client, Message, chunked, eventually, request
+from tests.fakes import DEADLINE, Client, Message, chunked, eventually, request, wait_for_standstill
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
-from tests.integration.endpoint import Connection, never, respond_when, response
+from tests.integration.endpoint import Connection, never, respond, respond_when, response
 
 pytestmark = pytest.mark.any_parser
 
@@ -190,3 +190,42 @@ def test_half_closed_inside_the_body_of_another_request(balancer: MakeBalancer, 
     eventually(lambda: a.open_connections <= 1, "the end of the connection with the unfinished request")
     assert [m.target for m in a.requests] == [b"/1"]
     assert lb.counter(metrics.CONNECTIONS_OPEN) == 0
+
+
+def test_half_closed_with_a_pipeline_behind_a_slow_reader(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    """It reads slowly, so the next request is held; then its FIN comes: the rest is owed to it all the same."""
+    size = 200_000
+    count = 60
+    a = endpoint(default=respond(response(b"x" * size)))
+    lb = balancer(a, abort_on_client_fin=False)
+    client = lb.client(receive_buffer=4096)
+    client.send(request() * count)
+    wait_for_standstill(lambda: len(a.requests))
+    assert len(a.requests) < count
+    client.fin()
+    bodies = [client.read_response().body for _ in range(count)]
+    assert all(len(body) == size for body in bodies)
+    assert client.how_closed() == "fin"
+    assert len(a.requests) == count
+
+
+@pytest.mark.parametrize("abort", [True, False])
+def test_a_fin_after_the_response_began(abort: bool, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    """It has sent all that it wants to send, and it reads: that is no reason to cut what is on its way."""
+    gate = threading.Event()
+
+    def answer(connection: Connection, message: Message) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
+        assert gate.wait(DEADLINE)
+        connection.send(b"56789")
+
+    a = endpoint(answer)
+    lb = balancer(a, abort_on_client_fin=abort)
+    client = lb.client()
+    client.send(request())
+    client.stream.take_through(b"01234")
+    client.fin()
+    gate.set()
+    assert client.stream.take_to_end() == b"56789"
+    assert lb.ends() == {"ok": 1}
+    eventually(lambda: lb.counter(metrics.CONNECTIONS_OPEN) == 0, "the end")

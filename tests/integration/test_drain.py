@@ -320,3 +320,15 @@ def test_a_signal_while_the_admin_port_is_asked(start: Start, endpoint: MakeEndp
     finally:
         admin.close()
         probe.close()
+
+
+def test_idle_clients_that_do_not_close(start: Start, clients: Connect, endpoint: MakeEndpoint) -> None:
+    lb = start(endpoint())
+    idle, half = clients(lb), clients(lb)
+    assert idle.get().status == 200
+    half.send(request()[:-2])
+    lb.signal(signal.SIGTERM)
+    lb.wait_for("draining: 2 connections")
+    assert idle.get().status == 200  # the last request; then it reads the FIN and does nothing
+    assert idle.how_closed() == "fin"
+    ended(lb, 2)

@@ -74,6 +74,11 @@ def test_flags_and_variables() -> None:
     fails("check", BACKENDS, code=2, says=r"PODLB_PORT: ", environment={"PODLB_PORT": "x"})
 
 
+@pytest.mark.parametrize("flags", [("--port=1", "--port=2"), ("--port",), ("--config",)], ids=" ".join)
+def test_usage(flags: tuple[str, ...]) -> None:
+    fails("run", BACKENDS, *flags, code=2, says="--port|--config")
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     fails("run", f"--config={tmp_path / 'none.json'}", code=2, says="there is no such file")
     fails("run", f"--config={tmp_path}", code=2, says="can't be read")
@@ -109,7 +114,7 @@ def test_version_and_help() -> None:
             assert process.errors == []
 
 
-@pytest.mark.parametrize("off", ["off", "null"])
+@pytest.mark.parametrize("off", ["0", "off", "null"])
 def test_ports_that_are_off(off: str, endpoint: MakeEndpoint) -> None:
     with PythonProcess(
         "lb",

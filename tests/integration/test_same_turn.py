@@ -93,3 +93,76 @@ def test_pipelined_and_refused(balancer: MakeBalancer, endpoint: MakeEndpoint) -
         client.send(request() * 3 + b"GET / HTTP/1.1\r\n\r\n")
     assert [client.read_response().status for _ in range(4)] == [200, 200, 200, 400]
     assert client.how_closed() == "fin"
+
+
+@pytest.mark.parametrize("abort", [True, False])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("framing", ["length", "close"])
+def test_the_end_of_a_response_and_the_clients_fin(
+    framing: str, version: str, abort: bool, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    gate, sent = threading.Event(), threading.Event()
+
+    def answer(connection: Connection, message: Message) -> None:
+        head = b"Content-Length: 10\r\n\r\n" if framing == "length" else b"\r\n"
+        connection.send(b"HTTP/1.1 200 OK\r\n" + head + b"01234")
+        assert gate.wait(DEADLINE)
+        connection.send(b"56789")
+        if framing == "close":
+            connection.close()
+        sent.set()
+
+    a = endpoint(answer)
+    lb = balancer(a, abort_on_client_fin=abort)
+    client = lb.client()
+    client.send(request().replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+    client.stream.take_through(b"01234")
+    with lb.frozen():
+        gate.set()
+        assert sent.wait(DEADLINE)
+        client.fin()
+    assert b"56789" in client.stream.take_to_end()
+    assert lb.ends() == {"ok": 1}
+
+
+def test_a_whole_response_and_the_clients_half_close(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    gate, sent = threading.Event(), threading.Event()
+
+    def answer(connection: Connection, message: Message) -> None:
+        assert gate.wait(DEADLINE)
+        connection.send(response())
+        sent.set()
+
+    a = endpoint(answer)
+    lb = balancer(a, abort_on_client_fin=False)
+    client = lb.client()
+    client.send(request())
+    a.wait_for_requests(1)
+    with lb.frozen():
+        gate.set()
+        assert sent.wait(DEADLINE)
+        client.fin()
+    assert client.read_response().status == 200
+    assert client.how_closed() == "fin"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("first", ["request", "end"])
+def test_a_request_and_the_end_of_the_idle_connection_it_would_take(
+    first: str, method: str, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """No byte of it was written on the connection that died: whatever the method, it goes on."""
+    a = endpoint()
+    lb = balancer(a)
+    client = lb.client()
+    assert client.get().status == 200
+    eventually(lambda: lb.idle(a.value) == 1, "idling")
+    raw = request(method, "/second", body=b"abc" if method == "POST" else None)
+    with lb.frozen():
+        if first == "request":
+            client.send(raw)
+        a.connections[0].close()
+        if first == "end":
+            client.send(raw)
+    assert client.read_response().status == 200
+    assert [m.target for m in a.requests] == [b"/", b"/second"]
