@@ -157,11 +157,6 @@ class Attempts:
             return None
         return policy.pick_again(self._last or ("", "", 0), _Union(self._lost, set_aside.out(now)))
 
-    def returned(self, key: EndpointKey) -> None:
-        """A connect to the endpoint succeeded after it had been set aside: it is as good as new."""
-        self._lost.discard(key)
-        self._connect_failed.discard(key)
-
 
 class _Union:
     """Membership in any of several sets, without building their union."""

@@ -62,13 +62,14 @@ class Deadlines:
         """Tell everything whose deadline has passed; return how many were told."""
         told = 0
         for tick in sorted(tick for tick in self._ticks if tick <= now):
-            while waiting := self._ticks.get(tick):
-                timed = waiting.pop()
+            # What is filed anew meanwhile, even for the past, is for the next time.
+            for timed in self._ticks.pop(tick, ()):
+                if timed.filed != tick:
+                    continue
                 timed.filed = NEVER
                 if timed.deadline <= now:
                     told += 1
                     timed.deadline_passed(now)
                 if timed.deadline < timed.filed:
                     self.file(timed)
-            self._ticks.pop(tick, None)
         return told

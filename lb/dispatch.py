@@ -46,8 +46,8 @@ class Dispatch:
         self._exchange: Exchange | None = None
         self._attempts: Attempts | None = None
         self._connecting: Upstream | None = None
-        self._trial = False
-        """Is the connect under way the one that tries an endpoint that was set aside?"""
+        self._trial = 0
+        """The number of the trial, if the connect under way is that of an endpoint that was set aside."""
         self._waiting = False
 
     def start(self, exchange: Exchange, now: float) -> None:
@@ -79,8 +79,8 @@ class Dispatch:
         if upstream is not None:
             upstream.abort()
             if self._trial:
-                self._proxy.service.trial_abandoned(upstream.endpoint.key, self._proxy.clock())
-                self._trial = False
+                self._proxy.service.trial_abandoned(upstream.endpoint.key, self._proxy.clock(), self._trial)
+                self._trial = 0
 
     def finished(self) -> None:
         """The exchange has ended."""
@@ -104,7 +104,7 @@ class Dispatch:
         exchange.endpoint = endpoint
         exchange.slot = slot = service.metrics.slot(key)
         counters[slot + PICKS] += 1
-        trial = not service.set_aside.is_empty and service.set_aside.picked(key, now)
+        trial = 0 if service.set_aside.is_empty else service.set_aside.picked(key, now)
         # A connection from the pool may have died with others of its kind: a further attempt takes a new one. So does a
         # trial, which is over when a connect has succeeded or failed.
         if self._attempts is None and not trial:
@@ -172,7 +172,7 @@ class Dispatch:
     def upstream_connected(self, upstream: Upstream) -> None:
         """The connect succeeded."""
         now = self._proxy.clock()
-        self._trial = False
+        self._trial = 0
         self._connecting = None
         if self._proxy.service.connected(upstream.endpoint.key, now):
             log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
@@ -183,11 +183,11 @@ class Dispatch:
         proxy = self._proxy
         now = proxy.clock()
         key = upstream.endpoint.key
-        trial, self._trial = self._trial, False
+        trial, self._trial = self._trial, 0
         self._connecting = None
         if failure is ConnectFailure.LOCAL:
             if trial:
-                proxy.service.trial_abandoned(key, now)
+                proxy.service.trial_abandoned(key, now, trial)
             detail = "the load balancer is out of descriptors, ports or memory"
             self._sink.no_upstream(503, EndReason.CONNECT_FAILED, detail, 1)
             return

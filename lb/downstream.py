@@ -186,7 +186,7 @@ class Downstream(asyncio.Protocol):
             if request is None:
                 if self._eof:
                     self._finish(linger=False)
-                else:
+                elif inbox.data:
                     self._expect_rest_of_head()
                 break
             self._begin(request)
@@ -204,6 +204,7 @@ class Downstream(asyncio.Protocol):
         proxy = self._proxy
         now = proxy.clock()
         proxy.counters[EXCHANGES] += 1
+        self._inbox.empty_lines = 0
         if not request.has_body:
             self._exchange = exchange = Exchange(request, now, complete=True)
             self._relay.start(exchange, now)

@@ -1,7 +1,7 @@
 """One request and its response: two half-states and one transition table.
 
     request    WAIT_HEAD → BODY → DONE            (LOST from any of them: the client is gone)
-    response   WAIT_HEAD → HELD → BODY → DONE     (LOST: the endpoint is gone)
+    response   WAIT_HEAD → HELD → BODY → DONE     (LOST: the endpoint is gone before the commit; CUT: after it)
 
 HELD: a response head is here and nothing of it went downstream yet, so the request could still go to another endpoint.
 The exchange is committed from the first byte sent downstream. Rules:
@@ -11,7 +11,7 @@ The exchange is committed from the first byte sent downstream. Rules:
  3. An endpoint that is LOST in a response body is never replaced: the client must see the truncation.
  4. What is not in the table is a bug in the caller and raises ExchangeError, which names states and event.
 
-The two half-states are kept as one number, `request * 5 + response`, so that a transition is one index into a table.
+The two half-states are kept as one number, `request * 6 + response`, so that a transition is one index into a table.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class ResponseState(enum.IntEnum):
     BODY = 2
     DONE = 3
     LOST = 4
+    CUT = 5
 
 
 class Event(enum.IntEnum):
@@ -71,12 +72,11 @@ _RESPONSE_TABLE = {
     # A reply of our own has no head that an endpoint sent: it is committed from where the exchange stands.
     Event.COMMITTED: {_S.WAIT_HEAD: _S.BODY, _S.HELD: _S.BODY, _S.LOST: _S.BODY},
     Event.RESPONSE_ENDED: {_S.BODY: _S.DONE},
-    Event.UPSTREAM_LOST: {_S.WAIT_HEAD: _S.LOST, _S.HELD: _S.LOST, _S.BODY: _S.LOST},
+    Event.UPSTREAM_LOST: {_S.WAIT_HEAD: _S.LOST, _S.HELD: _S.LOST, _S.BODY: _S.CUT},
     Event.RETRIED: {_S.LOST: _S.WAIT_HEAD},
 }
 # Nothing of a response can happen before there is a request head, and nothing at all to a client that is gone
 # except that its upstream ends.
-_NEEDS_REQUEST = frozenset(_RESPONSE_TABLE)
 _AFTER_CLIENT_LOST = frozenset({Event.UPSTREAM_LOST})
 
 
@@ -95,7 +95,7 @@ def _joint_table() -> list[list[int]]:
                     if request is _Q.WAIT_HEAD or (request is _Q.LOST and event not in _AFTER_CLIENT_LOST):
                         next_request = None
                 possible = next_request is not None and next_response is not None
-                row.append(next_request * 5 + next_response if possible else -1)  # type: ignore[operator]
+                row.append(next_request * 6 + next_response if possible else -1)  # type: ignore[operator]
         table.append(row)
     return table
 
@@ -111,10 +111,10 @@ def _both(first: Event, second: Event) -> list[int]:
 # The hot path makes three transitions: a whole request, a response that begins at once, its end.
 _BEGIN_ROW = _both(Event.RESPONSE_HEAD_RECEIVED, Event.COMMITTED)
 _END_ROW = _TABLE[Event.RESPONSE_ENDED]
-_START = int(RequestState.WAIT_HEAD * 5 + ResponseState.WAIT_HEAD)
+_START = int(RequestState.WAIT_HEAD * 6 + ResponseState.WAIT_HEAD)
 _WITH_BODY = _TABLE[Event.REQUEST_HEAD_RECEIVED][_START]
 _COMPLETE = _TABLE[Event.REQUEST_RECEIVED][_START]
-_BOTH_DONE = int(RequestState.DONE * 5 + ResponseState.DONE)
+_BOTH_DONE = int(RequestState.DONE * 6 + ResponseState.DONE)
 
 
 class ExchangeError(Exception):
@@ -162,22 +162,22 @@ class Exchange:
     @property
     def request_state(self) -> RequestState:
         """How far the request has come in."""
-        return RequestState(self._state // 5)
+        return RequestState(self._state // 6)
 
     @property
     def response_state(self) -> ResponseState:
         """How far the response has come."""
-        return ResponseState(self._state % 5)
+        return ResponseState(self._state % 6)
 
     @property
     def is_request_complete(self) -> bool:
         """Was the whole request read?"""
-        return self._state // 5 == 2
+        return self._state // 6 == 2
 
     @property
     def is_committed(self) -> bool:
         """Did the first byte of a final response go downstream?"""
-        return self.first_byte != 0.0
+        return self.status != 0
 
     @property
     def is_done(self) -> bool:

@@ -17,11 +17,10 @@ from lb.errors import EndReason
     CONNECTIONS,
     CONNECTIONS_OPEN,
     EXCHANGES,
-    WAITING,
     OWN_REPLIES_4XX,
     OWN_REPLIES_5XX,
     ACCEPT_PAUSES,
-) = range(7)
+) = range(6)
 
 # Offsets in the block of an endpoint. RESPONSES is the first of five: 1xx to 5xx.
 (

@@ -61,11 +61,19 @@ class Outbox:
         """Write now."""
         if self._held:
             held, self._held = self._held, []
-            for writer, data in held:
-                if writer.is_closing():
-                    # It was reset since, or the peer closed it: nobody reads this.
-                    continue
-                if data is None:
-                    writer.close()
-                else:
-                    writer.write(data)
+            at = 0
+            try:
+                for writer, data in held:
+                    at += 1
+                    if writer.is_closing():
+                        # It was reset since, or the peer closed it: nobody reads this.
+                        continue
+                    if data is None:
+                        writer.close()
+                    else:
+                        writer.write(data)
+            except BaseException:
+                # One that fails must not take the others with it.
+                self._held = held[at:] + self._held
+                self._call_soon(self.flush)
+                raise

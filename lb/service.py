@@ -78,13 +78,13 @@ class Service(Generic[C]):
             self.on_available()
         return back
 
-    def trial_abandoned(self, key: EndpointKey, now: float) -> None:
+    def trial_abandoned(self, key: EndpointKey, now: float, trial: int) -> None:
         """The request that tried an endpoint is gone before its connect was decided: another may try."""
-        self.set_aside.trial_abandoned(key, now)
+        self.set_aside.trial_abandoned(key, now, trial)
         if self.waiting:
             self.on_available()
 
-    def connect_failed(self, key: EndpointKey, now: float, *, trial: bool) -> tuple[bool, list[C]]:
+    def connect_failed(self, key: EndpointKey, now: float, *, trial: int) -> tuple[bool, list[C]]:
         """A connect was refused or timed out. Return whether the endpoint is set aside (anew), and what to close."""
         counters, slot = self.metrics.values, self.metrics.slot(key)
         counters[slot + metrics.CONNECT_FAILURES] += 1

@@ -37,7 +37,7 @@ class Service:
     def put_aside(self, *endpoints: Endpoint, at: float = HEAD_RECEIVED) -> None:
         """Connects of other requests failed."""
         for endpoint in endpoints:
-            self.set_aside.connect_failed(endpoint.key, at, trial=False)
+            self.set_aside.connect_failed(endpoint.key, at, trial=0)
 
     def choose(self, at: float = HEAD_RECEIVED) -> str | None:
         return name(self.attempts.choose(self.policy, self.set_aside, at))
@@ -47,7 +47,7 @@ class Service:
 
     def connect_failed(self, endpoint: Endpoint, at: float = HEAD_RECEIVED) -> Next:
         """A connect of this request failed."""
-        self.set_aside.connect_failed(endpoint.key, at, trial=False)
+        self.set_aside.connect_failed(endpoint.key, at, trial=0)
         return self.attempts.connect_failed(endpoint.key)
 
     def lost(

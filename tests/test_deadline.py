@@ -232,3 +232,21 @@ class TestFromInside:
         deadlines.file(timed)
         assert deadlines.expire(6.0) == 1
         assert deadlines.next_tick() == NEVER
+
+
+def test_a_deadline_that_is_left_in_the_past_is_told_once_a_sweep() -> None:
+    class Stubborn:
+        deadline = 1.0
+        filed = NEVER
+        told = 0
+
+        def deadline_passed(self, now: float) -> None:
+            self.told += 1
+            assert self.told < 10, "endless"
+
+    deadlines, timed = Deadlines(), Stubborn()
+    deadlines.file(timed)
+    deadlines.expire(5.0)
+    assert timed.told == 1
+    deadlines.expire(5.1)
+    assert timed.told == 2

@@ -21,17 +21,20 @@ TABLE = """
 state           HEAD  WHOLE           CLOST           RHEAD      COMMIT     REND       ULOST      RETRY
 BODY/WAIT_HEAD  -     DONE/WAIT_HEAD  LOST/WAIT_HEAD  BODY/HELD  BODY/BODY  -          BODY/LOST  -
 BODY/HELD       -     DONE/HELD       LOST/HELD       -          BODY/BODY  -          BODY/LOST  -
-BODY/BODY       -     DONE/BODY       LOST/BODY       -          -          BODY/DONE  BODY/LOST  -
+BODY/BODY       -     DONE/BODY       LOST/BODY       -          -          BODY/DONE  BODY/CUT   -
+BODY/CUT        -     DONE/CUT        LOST/CUT        -          -          -          -          -
 BODY/DONE       -     DONE/DONE       LOST/DONE       -          -          -          -          -
 BODY/LOST       -     DONE/LOST       LOST/LOST       -          BODY/BODY  -          -          BODY/WAIT_HEAD
 DONE/WAIT_HEAD  -     -               LOST/WAIT_HEAD  DONE/HELD  DONE/BODY  -          DONE/LOST  -
 DONE/HELD       -     -               LOST/HELD       -          DONE/BODY  -          DONE/LOST  -
-DONE/BODY       -     -               LOST/BODY       -          -          DONE/DONE  DONE/LOST  -
+DONE/BODY       -     -               LOST/BODY       -          -          DONE/DONE  DONE/CUT   -
+DONE/CUT        -     -               LOST/CUT        -          -          -          -          -
 DONE/DONE       -     -               LOST/DONE       -          -          -          -          -
 DONE/LOST       -     -               LOST/LOST       -          DONE/BODY  -          -          DONE/WAIT_HEAD
 LOST/WAIT_HEAD  -     -               -               -          -          -          LOST/LOST  -
 LOST/HELD       -     -               -               -          -          -          LOST/LOST  -
-LOST/BODY       -     -               -               -          -          -          LOST/LOST  -
+LOST/BODY       -     -               -               -          -          -          LOST/CUT   -
+LOST/CUT        -     -               -               -          -          -          -          -
 LOST/DONE       -     -               -               -          -          -          -          -
 LOST/LOST       -     -               -               -          -          -          -          -
 """
@@ -210,6 +213,21 @@ def test_an_endpoint_that_is_lost_before_the_commit_is_replaced() -> None:
         assert exchange.response_state is ResponseState.WAIT_HEAD
         exchange.response_began(200, 2.0)
         assert exchange.is_committed
+
+
+@pytest.mark.parametrize("event", [Event.RETRIED, Event.COMMITTED])
+def test_an_endpoint_that_is_lost_in_a_response_body_is_never_replaced(event: Event) -> None:
+    exchange = new_exchange()
+    exchange.response_began(200, 2.0)
+    exchange.happened(Event.UPSTREAM_LOST)
+    with pytest.raises(ExchangeError):
+        exchange.happened(event)
+
+
+def test_a_clock_may_start_at_zero() -> None:
+    exchange = Exchange(new_request(), 0.0, complete=True)
+    exchange.committed(200, 0.0)
+    assert exchange.is_committed
 
 
 def test_a_reply_of_our_own_needs_no_head_of_an_endpoint() -> None:

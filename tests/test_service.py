@@ -83,7 +83,7 @@ def test_requests_are_balanced_over_the_snapshot() -> None:
 
 def test_the_first_attempt_passes_over_what_is_set_aside() -> None:
     service = new_service(A, B)
-    service.connect_failed(A.key, NOW, trial=False)
+    service.connect_failed(A.key, NOW, trial=0)
     assert picked(service, 3) == "bbb"
     assert picked(service, 2, NOW + 1.0) == "ab"
 
@@ -92,10 +92,10 @@ def test_a_further_attempt_follows_the_rules_of_attempts() -> None:
     service = new_service(A, B)
     attempts = Attempts(service.rules, NOW)
     attempts.connect_failed(A.key)
-    service.connect_failed(A.key, NOW, trial=False)
+    service.connect_failed(A.key, NOW, trial=0)
     assert service.pick_again(attempts, NOW) == B
     attempts.connect_failed(B.key)
-    service.connect_failed(B.key, NOW, trial=False)
+    service.connect_failed(B.key, NOW, trial=0)
     assert service.pick_again(attempts, NOW) is None
     assert service.pick_returned(attempts, NOW) is None
     assert service.pick_returned(attempts, NOW + 1.0) == A
@@ -104,9 +104,9 @@ def test_a_further_attempt_follows_the_rules_of_attempts() -> None:
 def test_what_was_not_tried_yet_comes_first_even_if_it_is_set_aside() -> None:
     service = new_service(A, B)
     attempts = Attempts(service.rules, NOW)
-    service.connect_failed(B.key, NOW, trial=False)
+    service.connect_failed(B.key, NOW, trial=0)
     attempts.connect_failed(A.key)
-    service.connect_failed(A.key, NOW, trial=False)
+    service.connect_failed(A.key, NOW, trial=0)
     assert service.pick_again(attempts, NOW) == B
 
 
@@ -115,7 +115,7 @@ def test_a_further_attempt_also_sees_what_returned_since_it_was_tried() -> None:
     attempts = Attempts(service.rules, NOW)
     for endpoint in (A, B):
         attempts.connect_failed(endpoint.key)
-        service.connect_failed(endpoint.key, NOW, trial=False)
+        service.connect_failed(endpoint.key, NOW, trial=0)
     service.connected(A.key, NOW + 0.1)
     assert service.pick_again(attempts, NOW + 0.1) == A
 
@@ -137,7 +137,7 @@ class TestReplace:
 
     def test_an_endpoint_that_turns_ready_is_no_longer_set_aside(self) -> None:
         service = new_service(A)
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         service.replace((A._replace(ready=False),), NOW)
         assert not service.has_available(NOW)
         service.replace((A,), NOW)
@@ -146,7 +146,7 @@ class TestReplace:
 
     def test_the_same_snapshot_again_ends_no_set_aside(self) -> None:
         service = new_service(A)
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         service.replace((A,), NOW)
         assert not service.has_available(NOW)
 
@@ -182,20 +182,20 @@ class TestConnected:
 
     def test_an_endpoint_that_was_set_aside_is_back(self) -> None:
         service = new_service(A)
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         assert service.connected(A.key, NOW) is True
         assert service.has_available(NOW)
 
     def test_only_if_it_is_back_are_those_told_that_wait(self) -> None:
         service = new_service(A, B)
         told = wakes(service)
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         service.connected(A.key, NOW)
         assert told == []
         service.waiting.enter(Waiter())
         service.connected(B.key, NOW)
         assert told == []
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         service.connected(A.key, NOW)
         assert told == [None]
 
@@ -206,24 +206,24 @@ class TestConnectFailed:
         idle, other = Connection(), Connection()
         service.pool.checkin(A.key, idle, NOW)
         service.pool.checkin(B.key, other, NOW)
-        assert service.connect_failed(A.key, NOW, trial=False) == (True, [idle])
+        assert service.connect_failed(A.key, NOW, trial=0) == (True, [idle])
         assert service.pool.count(A.key) == 0
         assert service.pool.count(B.key) == 1
 
     def test_of_many_failures_together_only_the_first_does_that(self) -> None:
         service = new_service(A)
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         service.pool.checkin(A.key, Connection(), NOW)
-        assert service.connect_failed(A.key, NOW, trial=False) == (False, [])
+        assert service.connect_failed(A.key, NOW, trial=0) == (False, [])
         assert service.pool.count(A.key) == 1
         assert counter(service, A, metrics.CONNECT_FAILURES) == 2
         assert counter(service, A, metrics.SET_ASIDES) == 1
 
     def test_a_trial_that_fails_sets_it_aside_anew(self) -> None:
         service = new_service(A)
-        service.connect_failed(A.key, NOW, trial=False)
-        assert service.set_aside.picked(A.key, NOW + 1.0)
-        assert service.connect_failed(A.key, NOW + 1.0, trial=True) == (True, [])
+        service.connect_failed(A.key, NOW, trial=0)
+        trial = service.set_aside.picked(A.key, NOW + 1.0)
+        assert service.connect_failed(A.key, NOW + 1.0, trial=trial) == (True, [])
         assert counter(service, A, metrics.CONNECT_FAILURES) == 2
         assert counter(service, A, metrics.SET_ASIDES) == 2
         assert not service.has_available(NOW + 3.0 - 0.001)
@@ -234,7 +234,7 @@ class TestAvailability:
     def test_one_that_is_ready_and_not_set_aside_is_enough(self) -> None:
         service = new_service(A, B._replace(ready=False))
         assert service.has_available(NOW)
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         assert not service.has_available(NOW)
         service.replace((A, B), NOW)
         assert service.has_available(NOW)
@@ -242,7 +242,7 @@ class TestAvailability:
     def test_waiting_is_of_use_while_one_is_set_aside(self) -> None:
         service = new_service(A, B)
         assert not service.may_return()
-        service.connect_failed(A.key, NOW, trial=False)
+        service.connect_failed(A.key, NOW, trial=0)
         assert service.may_return()
         service.connected(A.key, NOW)
         assert not service.may_return()
@@ -257,11 +257,11 @@ class TestAvailability:
 def test_a_trial_that_is_abandoned_is_told_to_those_that_wait() -> None:
     service = new_service(A)
     told = wakes(service)
-    service.connect_failed(A.key, NOW, trial=False)
+    service.connect_failed(A.key, NOW, trial=0)
     for waiters in (0, 1):
-        assert service.set_aside.picked(A.key, NOW + 1.0)
+        trial = service.set_aside.picked(A.key, NOW + 1.0)
         assert not service.has_available(NOW + 1.0)
-        service.trial_abandoned(A.key, NOW + 1.1)
+        service.trial_abandoned(A.key, NOW + 1.1, trial)
         assert service.has_available(NOW + 1.1)
         assert len(told) == waiters
         service.waiting.enter(Waiter())

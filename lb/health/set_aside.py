@@ -18,12 +18,13 @@ _NONE: frozenset[EndpointKey] = frozenset()
 
 
 class _Entry:
-    __slots__ = ("on_trial", "seconds", "until")
+    __slots__ = ("seconds", "trial", "until")
 
     def __init__(self, until: float) -> None:
         self.seconds = FIRST_SECONDS
         self.until = until
-        self.on_trial = False
+        self.trial = 0
+        """The number of the trial that is under way, or 0."""
 
 
 class SetAside:
@@ -33,6 +34,7 @@ class SetAside:
         self._entries: dict[EndpointKey, _Entry] = {}
         self.is_empty = True
         """Is nothing set aside? The usual case, and then nothing else need be asked."""
+        self._trials = 0
         self._out: frozenset[EndpointKey] = _NONE
         self._out_until = math.inf
 
@@ -42,34 +44,39 @@ class SetAside:
             self._update(now)
         return self._out
 
-    def picked(self, key: EndpointKey, now: float) -> bool:
-        """A request was given this endpoint. Is that request its trial? Then the others pass it over from now on."""
-        entry = self._entries.get(key)
-        if entry is None or entry.on_trial or now < entry.until:
-            return False
-        entry.on_trial = True
-        self._update(now)
-        return True
+    def picked(self, key: EndpointKey, now: float) -> int:
+        """A request was given this endpoint. If it is its trial, the others pass it over from now on.
 
-    def trial_abandoned(self, key: EndpointKey, now: float) -> None:
+        Returns the number of the trial, by which it is known when it is decided, or 0 if it is none.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.trial or now < entry.until:
+            return 0
+        self._trials += 1
+        entry.trial = self._trials
+        self._update(now)
+        return entry.trial
+
+    def trial_abandoned(self, key: EndpointKey, now: float, trial: int) -> None:
         """The request that tried the endpoint went away before its connect was decided: another may try."""
         entry = self._entries.get(key)
-        if entry is not None:
-            entry.on_trial = False
+        if entry is not None and entry.trial == trial:
+            entry.trial = 0
             self._update(now)
 
-    def connect_failed(self, key: EndpointKey, now: float, *, trial: bool) -> bool:
+    def connect_failed(self, key: EndpointKey, now: float, *, trial: int) -> bool:
         """A connect was refused or timed out. Is the endpoint newly set aside, or for longer?
 
-        Of many connects that fail together only the first counts; so does the trial, and nothing else while it lasts.
+        Of many connects that fail together only the first counts; so does the trial that `picked` gave a number, and
+        nothing else while it lasts. (A trial of before the endpoint was forgotten no longer counts.)
         """
         entry = self._entries.get(key)
         if entry is None:
             self._entries[key] = _Entry(now + FIRST_SECONDS)
-        elif trial:
+        elif trial and trial == entry.trial:
             entry.seconds = min(entry.seconds * 2, LONGEST_SECONDS)
             entry.until = now + entry.seconds
-            entry.on_trial = False
+            entry.trial = 0
         else:
             return False
         self._update(now)
@@ -106,14 +113,14 @@ class SetAside:
         entry = self._entries.get(endpoint.key)
         if entry is None:
             return "available", 0.0
-        if entry.on_trial:
+        if entry.trial:
             return "on trial", 0.0
         return "set aside", max(entry.until - now, 0.0)
 
     def _update(self, now: float) -> None:
         entries = self._entries
         self.is_empty = not entries
-        self._out = frozenset(key for key, entry in entries.items() if entry.on_trial or now < entry.until)
+        self._out = frozenset(key for key, entry in entries.items() if entry.trial or now < entry.until)
         self._out_until = min(
-            (entry.until for entry in entries.values() if not entry.on_trial and now < entry.until), default=math.inf
+            (entry.until for entry in entries.values() if not entry.trial and now < entry.until), default=math.inf
         )

@@ -33,6 +33,7 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 _CACHED_HEADS = 512
 _CACHED_HEAD_BYTES = 2048
+_CACHED_HOST_BYTES = 260
 _SEEN_SLOTS = 1024
 
 _CHUNKED = Framing(CHUNKED)
@@ -109,6 +110,9 @@ def prepare_request(head: RequestHead) -> Request:
     target = head.target
     if not target.startswith(b"/"):
         host, target = _other_form(head, host)
+    elif b"#" in target:
+        # RFC 9112, section 3.2.1: a path and a query. A fragment never goes to a server.
+        raise MessageError(400, "target", "the request target has a fragment")
     if host is None:
         if head.minor:
             raise MessageError(400, "host", "Host is missing or repeated")
@@ -157,9 +161,12 @@ def _host_lines(host: bytes) -> tuple[bytes, bytes]:
         match = _AUTHORITY.fullmatch(host)
         if match is None or (match[1] and int(match[1]) > 65535):
             raise MessageError(400, "host", "Host is not a valid host and port")
-        if len(_host_lines_seen) >= _CACHED_HEADS:
-            _host_lines_seen.clear()
-        lines = _host_lines_seen[host] = (b"Host: %b\r\n" % host, b"X-Forwarded-Host: %b\r\n" % host)
+        lines = (b"Host: %b\r\n" % host, b"X-Forwarded-Host: %b\r\n" % host)
+        # A DNS name has at most 253 characters: what is longer is nobody's, and would cost memory.
+        if len(host) <= _CACHED_HOST_BYTES:
+            if len(_host_lines_seen) >= _CACHED_HEADS:
+                _host_lines_seen.clear()
+            _host_lines_seen[host] = lines
     return lines
 
 
@@ -170,8 +177,6 @@ def _other_form(head: RequestHead, host: bytes | None) -> tuple[bytes | None, by
     match = _ABSOLUTE_FORM.fullmatch(head.target)
     if match is None or not match[1]:
         raise MessageError(400, "target", "the request target is neither a path nor an http:// address")
-    if host is None and head.minor:
-        raise MessageError(400, "host", "Host is missing or repeated")
     target = match[2]
     if not target:
         target = b"*" if head.method == b"OPTIONS" else b"/"

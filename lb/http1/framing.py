@@ -20,7 +20,6 @@ from lb.http1.message import (
 
 NO_BODY, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 
-_MAX_LENGTH_DIGITS = 18
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 # RFC 9112, section 7.1: chunk-size [ chunk-ext ] CRLF. 16 hexadecimal digits are 2^64: nobody sends more in one chunk.
@@ -241,7 +240,8 @@ class ChunkedBody:
         if data.startswith(b"\r\n", at):
             return at + 2
         end = data.find(b"\r\n\r\n", at)
-        if (end if end >= 0 else len(data)) - at > _TRAILERS_LIMIT:
+        # While the end is not here, up to three bytes of it may be.
+        if (end if end >= 0 else len(data) - 3) - at > _TRAILERS_LIMIT:
             raise self._error("trailers", "the trailer section is too large")
         if end < 0:
             return -1

@@ -12,12 +12,13 @@ _MAX_EMPTY_LINES = 2
 class Inbox:
     """Collects bytes and takes one request head after the other out of them."""
 
-    __slots__ = ("_empty_lines", "_reader", "_scanned", "data")
+    __slots__ = ("_reader", "_scanned", "data", "empty_lines")
 
     def __init__(self, reader: RequestReader) -> None:
         self._reader = reader
         self._scanned = 0
-        self._empty_lines = 0
+        self.empty_lines = 0
+        """How many came since the last request."""
         self.data = b""
         """What was not taken yet."""
 
@@ -29,8 +30,8 @@ class Inbox:
         data = self.data
         while data.startswith(b"\r\n"):
             # RFC 9112, section 2.2: an empty line before a request is ignored; we allow two.
-            self._empty_lines += 1
-            if self._empty_lines > _MAX_EMPTY_LINES:
+            self.empty_lines += 1
+            if self.empty_lines > _MAX_EMPTY_LINES:
                 raise MessageError(400, "empty_lines", "too many empty lines before the request")
             data = self.data = data[2:]
             self._scanned = 0
@@ -42,7 +43,7 @@ class Inbox:
         if body_limit and request.framing.length > body_limit:
             raise body_too_large(body_limit)
         self.data = data[end:]
-        self._scanned = self._empty_lines = 0
+        self._scanned = self.empty_lines = 0
         return request
 
     def take_all(self) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from lb.http1.message import TOKEN, Field, RequestHead, ResponseHead, is_special_in_requests, is_special_in_responses
 
 _CRLF = b"\r\n"
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.([01])")
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!\x22$-~]*) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([!-~](?:[ !-~]*[!-~])?)")
 _PLAIN_FIELD = re.compile(rb"(" + TOKEN + rb"): ([!-~](?:[ !-~]*[!-~])?)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -92,14 +92,21 @@ class Recogniser:
         special = self._request_lines.recognise(lines)
         if special is None or not _is_plainly_framed(special):
             return None
-        method, target, minor = start.groups()
-        return RequestHead(method, target, 1 if minor == b"1" else 0, lines, special)
+        method, target, digit = start.groups()
+        minor = 1 if digit == b"1" else 0
+        hosts = sum([1 for key, _, _ in special if key == b"host"])
+        if hosts != 1 and (minor or hosts):
+            return None
+        return RequestHead(method, target, minor, lines, special)
 
     def response(self, raw: bytes) -> ResponseHead | None:
         """Return the head in `raw` (complete, with the empty line behind it), or None if it is for h11 to read."""
         lines = raw[:-4].split(_CRLF)
         start = _STATUS_LINE.fullmatch(lines.pop(0))
         if start is None:
+            return None
+        if start[2] == b"101":
+            # Nobody asks for it, and h11 says so.
             return None
         special = self._response_lines.recognise(lines)
         if special is None or not _is_plainly_framed(special):

@@ -63,8 +63,6 @@ class ExchangeMachine(RuleBasedStateMachine):
         if self.check(Event.RESPONSE_HEAD_RECEIVED, allowed):
             self.held = True
 
-    # After a commit there is nothing left to be committed, whatever becomes of the endpoint.
-    @precondition(lambda self: not (self.committed and self.upstream_gone))
     @rule()
     def commits(self) -> None:
         if self.check(Event.COMMITTED, not (self.client_gone or self.committed)):
@@ -81,10 +79,9 @@ class ExchangeMachine(RuleBasedStateMachine):
         if self.check(Event.UPSTREAM_LOST, not (self.responded or self.upstream_gone)):
             self.upstream_gone, self.held = True, False
 
-    @precondition(lambda self: not self.committed)
     @rule()
     def is_retried(self) -> None:
-        if self.check(Event.RETRIED, self.upstream_gone and not self.client_gone):
+        if self.check(Event.RETRIED, self.upstream_gone and not (self.client_gone or self.committed)):
             self.upstream_gone = False
 
     @rule(reason=st.sampled_from(EndReason))
@@ -106,7 +103,7 @@ class ExchangeMachine(RuleBasedStateMachine):
         assert self.exchange.request_state is request
         response = ResponseState.WAIT_HEAD
         if self.upstream_gone:
-            response = ResponseState.LOST
+            response = ResponseState.CUT if self.committed else ResponseState.LOST
         elif self.responded:
             response = ResponseState.DONE
         elif self.committed:
@@ -217,12 +214,12 @@ class SetAsideMachine(RuleBasedStateMachine):
         self.snapshot: Snapshot = ENDPOINTS
         self.until: dict[Endpoint, float] = {}
         self.seconds: dict[Endpoint, float] = {}
-        self.trying: set[Endpoint] = set()
+        self.trying: dict[Endpoint, int] = {}
 
     def forget(self, endpoint: Endpoint) -> None:
         self.until.pop(endpoint, None)
         self.seconds.pop(endpoint, None)
-        self.trying.discard(endpoint)
+        self.trying.pop(endpoint, None)
 
     @rule(step=STEP)
     def time_passes(self, step: float) -> None:
@@ -231,14 +228,16 @@ class SetAsideMachine(RuleBasedStateMachine):
     @rule(endpoint=ENDPOINT)
     def is_picked(self, endpoint: Endpoint) -> None:
         trial = endpoint in self.until and endpoint not in self.trying and self.until[endpoint] <= self.now
-        assert self.set_aside.picked(endpoint.key, self.now) is trial
+        number = self.set_aside.picked(endpoint.key, self.now)
+        assert bool(number) is trial
         if trial:
-            self.trying.add(endpoint)
+            assert number not in self.trying.values()
+            self.trying[endpoint] = number
 
     @rule(endpoint=ENDPOINT)
     def connect_fails(self, endpoint: Endpoint) -> None:
         first = endpoint not in self.until
-        assert self.set_aside.connect_failed(endpoint.key, self.now, trial=False) is first
+        assert self.set_aside.connect_failed(endpoint.key, self.now, trial=0) is first
         if first:
             self.until[endpoint], self.seconds[endpoint] = self.now + 1.0, 1.0
 
@@ -246,8 +245,7 @@ class SetAsideMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def trial_fails(self, data: st.DataObject) -> None:
         endpoint = data.draw(st.sampled_from(sorted(self.trying)))
-        assert self.set_aside.connect_failed(endpoint.key, self.now, trial=True) is True
-        self.trying.remove(endpoint)
+        assert self.set_aside.connect_failed(endpoint.key, self.now, trial=self.trying.pop(endpoint)) is True
         self.seconds[endpoint] = min(2 * self.seconds[endpoint], 30.0)
         self.until[endpoint] = self.now + self.seconds[endpoint]
 
@@ -255,8 +253,7 @@ class SetAsideMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def trial_is_abandoned(self, data: st.DataObject) -> None:
         endpoint = data.draw(st.sampled_from(sorted(self.trying)))
-        self.set_aside.trial_abandoned(endpoint.key, self.now)
-        self.trying.remove(endpoint)
+        self.set_aside.trial_abandoned(endpoint.key, self.now, self.trying.pop(endpoint))
 
     @rule(endpoint=ENDPOINT)
     def connect_succeeds(self, endpoint: Endpoint) -> None:
@@ -281,7 +278,7 @@ class SetAsideMachine(RuleBasedStateMachine):
     def the_same_are_out(self) -> None:
         expected = {endpoint for endpoint in self.until if endpoint in self.trying or self.now < self.until[endpoint]}
         assert self.set_aside.out(self.now) == {endpoint.key for endpoint in expected}
-        returns = [self.until[endpoint] for endpoint in expected - self.trying]
+        returns = [self.until[endpoint] for endpoint in expected - self.trying.keys()]
         assert self.set_aside.next_return(self.now) == min(returns, default=None)
         assert self.set_aside.is_empty is (not self.until)
         assert {*self.set_aside.soonest_first()} == {endpoint.key for endpoint in self.until}

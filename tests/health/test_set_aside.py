@@ -25,13 +25,14 @@ def out(set_aside: SetAside, now: float = NOW) -> list[Endpoint]:
 def with_failed(*endpoints: Endpoint, at: float = NOW) -> SetAside:
     set_aside = SetAside()
     for endpoint in endpoints:
-        assert set_aside.connect_failed(endpoint.key, at, trial=False)
+        assert set_aside.connect_failed(endpoint.key, at, trial=0)
     return set_aside
 
 
 def fail_trial(set_aside: SetAside, endpoint: Endpoint, now: float) -> None:
-    assert set_aside.picked(endpoint.key, now)
-    assert set_aside.connect_failed(endpoint.key, now, trial=True)
+    trial = set_aside.picked(endpoint.key, now)
+    assert trial
+    assert set_aside.connect_failed(endpoint.key, now, trial=trial)
 
 
 def test_at_first_all_are_available() -> None:
@@ -40,14 +41,14 @@ def test_at_first_all_are_available() -> None:
     assert set_aside.soonest_first() == []
     assert set_aside.next_return(NOW) is None
     assert set_aside.state(A, NOW) == ("available", 0.0)
-    assert set_aside.picked(A.key, NOW) is False
+    assert set_aside.picked(A.key, NOW) == 0
 
 
 def test_whether_anything_is_set_aside_at_all() -> None:
     set_aside = SetAside()
     assert set_aside.is_empty
-    set_aside.connect_failed(A.key, NOW, trial=False)
-    set_aside.connect_failed(B.key, NOW, trial=False)
+    set_aside.connect_failed(A.key, NOW, trial=0)
+    set_aside.connect_failed(B.key, NOW, trial=0)
     assert not set_aside.is_empty
     # One whose time is over is not back yet: a request has to try it.
     assert set_aside.out(NOW + 5.0) == set()
@@ -79,7 +80,7 @@ def test_each_failed_trial_doubles_the_time_up_to_thirty_seconds() -> None:
 def test_many_failures_together_count_once() -> None:
     set_aside = with_failed(A)
     for at in (0.0, 0.1, 0.5, 0.999):
-        assert set_aside.connect_failed(A.key, NOW + at, trial=False) is False
+        assert set_aside.connect_failed(A.key, NOW + at, trial=0) is False
     assert out(set_aside, NOW + 1.0) == []
     fail_trial(set_aside, A, NOW + 1.0)
     # The time was doubled once, not five times.
@@ -88,10 +89,10 @@ def test_many_failures_together_count_once() -> None:
 
 def test_a_connect_that_began_earlier_says_nothing_during_the_trial_or_after() -> None:
     set_aside = with_failed(A)
-    assert set_aside.connect_failed(A.key, NOW + 1.5, trial=False) is False
+    assert set_aside.connect_failed(A.key, NOW + 1.5, trial=0) is False
     assert out(set_aside, NOW + 1.5) == []
     assert set_aside.picked(A.key, NOW + 1.5)
-    assert set_aside.connect_failed(A.key, NOW + 1.6, trial=False) is False
+    assert set_aside.connect_failed(A.key, NOW + 1.6, trial=0) is False
     assert set_aside.state(A, NOW + 1.6) == ("on trial", 0.0)
 
 
@@ -99,9 +100,9 @@ class TestTrial:
     def test_one_request_tries_and_the_others_pass_over(self) -> None:
         set_aside = with_failed(A)
         assert out(set_aside, NOW + 1.0) == []
-        assert set_aside.picked(A.key, NOW + 1.0) is True
+        assert set_aside.picked(A.key, NOW + 1.0)
         assert out(set_aside, NOW + 1.0) == [A]
-        assert set_aside.picked(A.key, NOW + 1.0) is False
+        assert set_aside.picked(A.key, NOW + 1.0) == 0
 
     def test_it_lasts_until_it_is_decided(self) -> None:
         set_aside = with_failed(A)
@@ -112,30 +113,45 @@ class TestTrial:
     def test_before_its_time_a_pick_is_no_trial(self) -> None:
         # A request that has no other endpoint left tries it all the same.
         set_aside = with_failed(A)
-        assert set_aside.picked(A.key, NOW + 1.0 - JUST) is False
-        assert set_aside.connect_failed(A.key, NOW + 1.0 - JUST, trial=False) is False
+        assert set_aside.picked(A.key, NOW + 1.0 - JUST) == 0
+        assert set_aside.connect_failed(A.key, NOW + 1.0 - JUST, trial=0) is False
         assert out(set_aside, NOW + 1.0) == []
 
     def test_a_pick_of_another_is_no_trial(self) -> None:
         set_aside = with_failed(A)
-        assert set_aside.picked(B.key, NOW + 1.0) is False
+        assert set_aside.picked(B.key, NOW + 1.0) == 0
         assert out(set_aside, NOW + 1.0) == []
 
     def test_if_it_is_abandoned_another_may_try(self) -> None:
         set_aside = with_failed(A)
-        set_aside.picked(A.key, NOW + 1.0)
-        set_aside.trial_abandoned(A.key, NOW + 1.2)
+        first = set_aside.picked(A.key, NOW + 1.0)
+        set_aside.trial_abandoned(A.key, NOW + 1.2, first)
         assert out(set_aside, NOW + 1.2) == []
-        assert set_aside.picked(A.key, NOW + 1.2) is True
+        second = set_aside.picked(A.key, NOW + 1.2)
+        assert second not in (0, first)
         # Nothing was learnt, so nothing was doubled twice.
-        set_aside.connect_failed(A.key, NOW + 2.0, trial=True)
+        set_aside.connect_failed(A.key, NOW + 2.0, trial=second)
         assert out(set_aside, NOW + 4.0 - JUST) == [A]
         assert out(set_aside, NOW + 4.0) == []
 
     def test_abandoning_what_is_over_changes_nothing(self) -> None:
         set_aside = SetAside()
-        set_aside.trial_abandoned(A.key, NOW)
+        set_aside.trial_abandoned(A.key, NOW, 1)
         assert out(set_aside) == []
+
+    def test_one_of_before_the_endpoint_was_forgotten_decides_nothing(self) -> None:
+        set_aside = with_failed(A)
+        stale = set_aside.picked(A.key, NOW + 1.0)
+        set_aside.replace((A,), (not_ready(A),), NOW + 1.1)
+        set_aside.replace((not_ready(A),), (A,), NOW + 1.2)
+        set_aside.connect_failed(A.key, NOW + 1.3, trial=0)
+        assert set_aside.connect_failed(A.key, NOW + 2.0, trial=stale) is False
+        assert out(set_aside, NOW + 2.3) == []
+        current = set_aside.picked(A.key, NOW + 2.3)
+        set_aside.trial_abandoned(A.key, NOW + 2.4, stale)
+        assert out(set_aside, NOW + 2.4) == [A]
+        set_aside.trial_abandoned(A.key, NOW + 2.4, current)
+        assert out(set_aside, NOW + 2.4) == []
 
     def test_each_endpoint_has_its_own(self) -> None:
         set_aside = with_failed(A, B)
@@ -176,15 +192,15 @@ class TestConnected:
         fail_trial(set_aside, A, NOW + 1.0)
         fail_trial(set_aside, A, NOW + 3.0)
         set_aside.connected(A.key, NOW + 7.0)
-        assert set_aside.connect_failed(A.key, NOW + 8.0, trial=False)
+        assert set_aside.connect_failed(A.key, NOW + 8.0, trial=0)
         assert out(set_aside, NOW + 9.0 - JUST) == [A]
         assert out(set_aside, NOW + 9.0) == []
 
     def test_a_trial_that_fails_after_another_connect_succeeded_is_a_first_failure(self) -> None:
         set_aside = with_failed(A)
-        set_aside.picked(A.key, NOW + 1.0)
+        trial = set_aside.picked(A.key, NOW + 1.0)
         set_aside.connected(A.key, NOW + 1.1)
-        assert set_aside.connect_failed(A.key, NOW + 2.0, trial=True) is True
+        assert set_aside.connect_failed(A.key, NOW + 2.0, trial=trial) is True
         assert out(set_aside, NOW + 3.0 - JUST) == [A]
         assert out(set_aside, NOW + 3.0) == []
 
@@ -192,22 +208,22 @@ class TestConnected:
 class TestOrder:
     def test_the_soonest_to_return_first(self) -> None:
         set_aside = with_failed(B)
-        set_aside.connect_failed(A.key, NOW + 0.2, trial=False)
-        set_aside.connect_failed(C.key, NOW + 0.1, trial=False)
+        set_aside.connect_failed(A.key, NOW + 0.2, trial=0)
+        set_aside.connect_failed(C.key, NOW + 0.1, trial=0)
         assert set_aside.soonest_first() == [B.key, C.key, A.key]
         fail_trial(set_aside, B, NOW + 1.0)
         assert set_aside.soonest_first() == [C.key, A.key, B.key]
 
     def test_when_the_next_one_returns(self) -> None:
         set_aside = with_failed(A)
-        set_aside.connect_failed(B.key, NOW + 0.4, trial=False)
+        set_aside.connect_failed(B.key, NOW + 0.4, trial=0)
         assert set_aside.next_return(NOW + 0.5) == NOW + 1.0
         assert set_aside.next_return(NOW + 1.0) == NOW + 1.4
         assert set_aside.next_return(NOW + 1.4) is None
 
     def test_one_on_trial_has_no_time_to_return(self) -> None:
         set_aside = with_failed(A)
-        set_aside.connect_failed(B.key, NOW + 0.4, trial=False)
+        set_aside.connect_failed(B.key, NOW + 0.4, trial=0)
         set_aside.picked(A.key, NOW + 1.0)
         assert set_aside.next_return(NOW + 1.0) == NOW + 1.4
         set_aside.connected(B.key, NOW + 1.1)
@@ -222,7 +238,7 @@ class TestSnapshots:
         set_aside.replace((not_ready(A),), (A,), NOW + 0.2)
         assert out(set_aside, NOW + 0.2) == []
         # And the doubling starts anew.
-        set_aside.connect_failed(A.key, NOW + 0.3, trial=False)
+        set_aside.connect_failed(A.key, NOW + 0.3, trial=0)
         assert out(set_aside, NOW + 1.3) == []
 
     def test_even_if_it_is_on_trial(self) -> None:

@@ -231,3 +231,11 @@ class TestTrailers:
     def test_each_body_has_its_own(self) -> None:
         assert self.trailers(b"A: b") == [(b"A", b"b")]
         assert self.trailers() == []
+
+
+def test_the_limit_of_the_trailers_does_not_depend_on_the_pieces() -> None:
+    data = b"0\r\n" + b"A: ".ljust(16384, b"b") + b"\r\n\r\n"
+    assert ChunkedBody(status=400).feed(data) == (b"", True)
+    body = ChunkedBody(status=400)
+    assert body.feed(data[:-1]) == (b"", False)
+    assert body.feed(data[-1:]) == (b"", True)

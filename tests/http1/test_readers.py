@@ -172,3 +172,17 @@ class TestHosts:
             with pytest.raises(MessageError) as caught:
                 reader.read(b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n")
             assert (caught.value.status, caught.value.what) == (400, "host")
+
+
+def test_hosts_that_are_remembered_are_bounded_in_bytes() -> None:
+    forwarding._host_lines_seen.clear()
+    reader = RequestReader(HeadParser(HeadLimits()))
+    for number in range(64):
+        reader.read(b"GET / HTTP/1.1\r\nHost: %d%b\r\n\r\n" % (number, b"a" * 30000))
+    reader.read(b"GET / HTTP/1.1\r\nHost: short\r\n\r\n")
+    assert list(forwarding._host_lines_seen) == [b"short"]
+
+
+def test_a_fragment_is_not_part_of_a_target() -> None:
+    with pytest.raises(MessageError, match="fragment"):
+        RequestReader(HeadParser(HeadLimits())).read(b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n")

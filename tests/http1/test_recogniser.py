@@ -205,3 +205,20 @@ class TestMemory:
             fields.recognise([name + b": 5"])
         assert not fields._plain
         assert not fields._special
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\r\nA: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+)
+def test_what_is_to_be_refused_is_for_h11_and_the_rules_behind_it(raw: bytes) -> None:
+    assert Recogniser().request(raw) is None
+
+
+def test_a_101_is_for_h11() -> None:
+    assert Recogniser().response(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n") is None
