@@ -93,6 +93,7 @@ def test_a_connect_that_is_swallowed_times_out(
     assert [m.body for m in live.requests] == [body or b""] * 2
 
 
+@pytest.mark.one_variant
 def test_no_attempt_starts_after_endpoint_wait_and_a_connect_timeout(
     balancer: MakeBalancer, black_hole: MakeBlackHole
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_large_body_waits_too(balancer: MakeBalancer, endpoint: MakeEndpoint) 
     assert [m.body for m in live.requests] == [LARGE]
 
 
+@pytest.mark.one_variant
 def test_503_with_retry_after_when_endpoint_wait_is_over(balancer: MakeBalancer) -> None:
     lb = balancer(endpoint_wait=0.2)
     client = lb.client()

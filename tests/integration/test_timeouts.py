@@ -96,12 +96,12 @@ def test_a_connection_that_idles(balancer: MakeBalancer, endpoint: MakeEndpoint)
 
 @pytest.mark.one_variant
 def test_the_time_between_requests_starts_anew(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
-    lb = balancer(endpoint(), idle_timeout=3 * SHORT)
+    lb = balancer(endpoint(), idle_timeout=2 * SHORT)
     client = lb.client()
     ticks = threading.Event()
-    for _ in range(4):
+    for _ in range(3):
         assert client.get().status == 200
-        assert not ticks.wait(SHORT)  # four of them are longer than the time-out
+        assert not ticks.wait(SHORT)  # three of them are longer than the time-out
     with Timer(SHORT):
         assert client.how_closed() == "fin"
 
@@ -177,13 +177,13 @@ def test_a_response_body_that_drips(balancer: MakeBalancer, endpoint: MakeEndpoi
     ticks = threading.Event()
 
     def answer(connection: Connection, message: Message) -> None:
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
-        for _ in range(8):
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for _ in range(5):
             assert not ticks.wait(SHORT / 2)
             connection.send(b"x")
 
     lb = balancer(endpoint(answer), body_idle_timeout=SHORT * 1.5)
-    assert lb.client().get().body == b"xxxxxxxx"
+    assert lb.client().get().body == b"xxxxx"
 
 
 def test_a_reader_that_stands_still(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
@@ -250,7 +250,7 @@ def test_a_long_answer_is_not_idle(balancer: MakeBalancer, endpoint: MakeEndpoin
     client = lb.client()
     client.send(request())
     a.wait_for_requests(1)
-    assert not threading.Event().wait(0.5)
+    assert not threading.Event().wait(0.3)
     assert client.is_silent()
     gate.set()
     assert client.read_response().status == 200
