@@ -118,6 +118,8 @@ BAD_HEADS = {
     "TRACE": (b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method"),
     "an asterisk for GET": (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target"),
     "a target without a slash": (b"GET x HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target"),
+    "a target with a fragment": (b"GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target"),
+    "an absolute target with a fragment": (b"GET http://x/a#b HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target"),
     "an https target": (b"GET https://x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target"),
     "a target without an authority": (b"GET http:///x HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target"),
     "a target with a user": (b"GET http://u@x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "host"),
