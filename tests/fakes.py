@@ -320,10 +320,3 @@ def free_port() -> int:
                 continue
             return port
     raise AssertionError("no free port below 32000")
-
-
-def open_descriptors(pid: int) -> int:
-    """Return how many descriptors a process of ours has open (Linux)."""
-    import os
-
-    return len(os.listdir(f"/proc/{pid}/fd"))

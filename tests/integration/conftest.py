@@ -15,8 +15,9 @@ import pytest
 
 from lb.endpoint import Endpoint as EndpointValue
 from lb.health import set_aside
-from tests.integration.endpoint import BlackHole, Endpoint
+from tests.integration.endpoint import Endpoint
 from tests.integration.harness import ALL_VARIANTS, DEFAULT_VARIANTS, Balancer, Variant
+from tests.integration.ports import BlackHole
 
 MakeEndpoint = Callable[..., Endpoint]
 MakeBlackHole = Callable[..., BlackHole]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +25,7 @@ from tests.fakes import (
     read_request_body,
     read_request_head,
 )
+from tests.integration.ports import bind, close_listener, fill_queue
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -126,7 +126,7 @@ class Endpoint:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._fillers: list[socket.socket] = []
-        self._socket = _bind(0)
+        self._socket = bind(0)
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.port: int = self._socket.getsockname()[1]
@@ -159,8 +159,8 @@ class Endpoint:
     def stop_listening(self) -> None:
         """Listen no more; the port stays ours, and connects to it are refused. What is connected goes on."""
         self._is_up = False
-        _close_listener(self._socket)
-        self._socket = _bind(self.port)
+        close_listener(self._socket)
+        self._socket = bind(self.port)
 
     def reset_all(self) -> None:
         """Reset every connection."""
@@ -173,7 +173,7 @@ class Endpoint:
     def swallow(self) -> None:
         """From now on connects are neither accepted nor refused (Linux). What is connected goes on."""
         self.stop_listening()
-        self._fillers = _fill_queue(self._socket)
+        self._fillers = fill_queue(self._socket)
 
     def wait_for_requests(self, count: int) -> None:
         """Wait until `count` complete requests were received."""
@@ -199,7 +199,7 @@ class Endpoint:
     def stop(self) -> None:
         """Close everything."""
         if self._is_up:
-            _close_listener(self._socket)
+            close_listener(self._socket)
         for sock in (*self._fillers, self._socket):
             sock.close()
         for connection in self.connections:
@@ -261,19 +261,6 @@ class Endpoint:
             action(connection, message)
 
 
-def _bind(port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
-    return sock
-
-
-def _close_listener(sock: socket.socket) -> None:
-    with suppress(OSError):  # macOS: close does it
-        sock.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept
-    sock.close()
-
-
 # Actions
 
 
@@ -333,46 +320,3 @@ def respond_when(event: threading.Event, *data: bytes) -> Action:
         connection.send(*data)
 
     return action
-
-
-class BlackHole:
-    """A port on which connects are neither accepted nor refused: the queue of its listening socket is full (Linux).
-
-    Until `up` they are refused.
-    """
-
-    is_possible = sys.platform == "linux"
-
-    def __init__(self, *, is_up: bool = True) -> None:
-        self._socket = _bind(0)
-        self.port: int = self._socket.getsockname()[1]
-        self._fillers: list[socket.socket] = []
-        if is_up:
-            self.up()
-
-    def up(self) -> None:
-        """Swallow connects from now on."""
-        self._fillers = _fill_queue(self._socket)
-
-    @property
-    def value(self) -> EndpointValue:
-        return make_endpoint("127.0.0.1", self.port)
-
-    def stop(self) -> None:
-        for sock in (*self._fillers, self._socket):
-            sock.close()
-
-
-def _fill_queue(sock: socket.socket) -> list[socket.socket]:
-    """Let a bound socket listen with a queue that is full; return the connections in it."""
-    sock.listen(0)
-    fillers = []
-    while True:
-        # struct tcp_info, of a listening socket: tcpi_unacked is the length of its queue, tcpi_sacked the limit.
-        unacked, sacked = struct.unpack_from("II", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)
-        if unacked > sacked:
-            return fillers
-        filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        filler.setblocking(False)
-        filler.connect_ex(sock.getsockname())
-        fillers.append(filler)

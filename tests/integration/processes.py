@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -22,14 +23,23 @@ ROOT = Path(__file__).parents[2]
 class PythonProcess:
     """A Python process whose stdout is read line by line, and whose stderr is kept."""
 
-    def __init__(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, module: str, *arguments: str, environment: dict[str, str] | None = None, descriptors: int | None = None
+    ) -> None:
+        """`descriptors` is how many files it may have open, if that is to be few."""
+
+        def limit() -> None:
+            assert descriptors is not None
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            preexec_fn=None if descriptors is None else limit,
+            env=_without_settings() | (environment or {}),
         )
         self.lines: list[str] = []
         self.errors: list[str] = []
@@ -86,6 +96,11 @@ class PythonProcess:
         self.wait()
 
 
+def _without_settings() -> dict[str, str]:
+    """Return the environment without podlb's own variables: whoever runs the tests may have set some."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PODLB_")}
+
+
 class Backend(PythonProcess):
     """A demo backend on a port of its own, which it keeps when it is started again."""
 
@@ -111,7 +126,7 @@ class Backend(PythonProcess):
 class LoadBalancer(PythonProcess):
     """`python -m lb run` on free ports. `port` is that of the listener; `probe_port` and `admin_port` are there too."""
 
-    def __init__(self, *flags: str, environment: dict[str, str] | None = None, wait: bool = True) -> None:
+    def __init__(self, *flags: str, descriptors: int | None = None) -> None:
         self.probe_port = free_port()
         self.admin_port = free_port()
         super().__init__(
@@ -122,9 +137,9 @@ class LoadBalancer(PythonProcess):
             f"--admin-port={self.admin_port}",
             f"--probe-port={self.probe_port}",
             *flags,
-            environment=environment,
+            descriptors=descriptors,
         )
-        self.port = int(self.wait_for(r"listening on 127\.0\.0\.1:([0-9]+)$")[1]) if wait else 0
+        self.port = int(self.wait_for(r"listening on 127\.0\.0\.1:([0-9]+)$")[1])
 
     def client(self) -> Client:
         return Client(self.port)

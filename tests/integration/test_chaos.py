@@ -20,7 +20,7 @@ from tests.integration.endpoint import Connection, Endpoint, response
 
 CLIENTS = 12
 ROUNDS = 20
-SEEDS = [int(seed) for seed in os.environ.get("PODLB_CHAOS_SEEDS", "1,2").split(",")]
+SEEDS = [int(seed) for seed in os.environ.get("CHAOS_SEEDS", "1,2").split(",")]
 
 
 class Answers:

@@ -12,7 +12,8 @@ from lb.endpoint import make_endpoint
 from lb.health import set_aside
 from tests.fakes import Message, chunked, eventually, request
 from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
-from tests.integration.endpoint import BlackHole, Endpoint
+from tests.integration.endpoint import Endpoint
+from tests.integration.ports import BlackHole
 
 pytestmark = pytest.mark.any_parser
 

@@ -8,6 +8,9 @@ from lb import metrics
 from tests.fakes import eventually, request
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
 from tests.integration.endpoint import never
+from tests.integration.harness import Variant
+from tests.integration.load import load
+from tests.integration.processes import LoadBalancer
 
 pytestmark = pytest.mark.any_parser
 
@@ -73,3 +76,16 @@ def test_a_burst_does_not_get_over_max_connections(balancer: MakeBalancer, endpo
             lb.client()
     eventually(lambda: lb.counter(metrics.CONNECTIONS) >= 3, "the first clients")
     assert lb.call(lambda: lb.counter(metrics.CONNECTIONS_OPEN)) <= 3
+
+
+@pytest.mark.one_variant
+def test_with_few_descriptors_clients_wait_and_are_served(variant: Variant, endpoint: MakeEndpoint) -> None:
+    a = endpoint()
+    flags = (f"--backends=127.0.0.1:{a.port}", f"--loop={variant.loop}")
+    with LoadBalancer(*flags, descriptors=100) as lb:
+        assert int(lb.wait_for(r"which fits ([0-9]+) connections")[1]) < 50
+        outcome = load(lb.port, request("GET", "/", "Connection: close"), connections=60, requests=60)
+        assert outcome.errors == []
+        assert outcome.statuses == {200: 60}
+        assert lb.find(r"\[ERROR\]") is None
+    assert len(a.requests) == 60

@@ -9,9 +9,10 @@ import pytest
 from lb import metrics
 from tests.fakes import eventually, request
 from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
-from tests.integration.endpoint import BlackHole, respond, respond_when, response
+from tests.integration.endpoint import respond, respond_when, response
 from tests.integration.harness import Balancer
 from tests.integration.load import load
+from tests.integration.ports import BlackHole
 from tests.integration.processes import Backend
 
 pytestmark = pytest.mark.any_parser
