@@ -173,11 +173,35 @@ def test_retries_are_counted(retries: int, balancer: MakeBalancer, endpoint: Mak
     assert max(len(e.requests) for e in endpoints) == 1, "each of them another endpoint"
 
 
-def test_when_every_endpoint_closed_there_is_502_at_once(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+def test_when_every_endpoint_closes_it_ends_with_the_retries(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     endpoints = [endpoint(default=close) for _ in range(2)]
-    message = balancer(*endpoints, retries=10, endpoint_wait=60).client().get()
+    message = balancer(*endpoints, retries=3, endpoint_wait=60).client().get()
     assert (message.status, reason(message)) == (502, "reset_before_head")
-    assert [len(e.requests) for e in endpoints] == [1, 1]
+    assert [len(e.requests) for e in endpoints] == [2, 2]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_endpoint_that_was_killed_and_is_back_answers(
+    retries: int, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """Its only endpoint dies with the request in its hands and returns: the request is worth a wait."""
+
+    def die(connection: Connection, message: Message) -> None:
+        a.down()
+        connection.reset()
+
+    a = endpoint(die)
+    lb = balancer(a, retries=retries)
+    client = lb.client()
+    client.send(request())
+    if retries:
+        eventually(lambda: len(lb.service.waiting) == 1, "waiting for it")
+        a.up()
+        assert client.read_response().status == 200
+        assert len(a.requests) == 2
+    else:
+        assert client.read_response().status == 502
+        assert len(a.requests) == 1
 
 
 @pytest.mark.parametrize(("retry_on", "status"), [((), 502), (("connect",), 502), (("reset",), 200)])
