@@ -14,16 +14,17 @@ from typing import cast
 
 from lb import metrics
 from lb.http1.forwarding import prepare_request
-from lb.http1.framing import NO_BODY
 from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.message import MessageError, RequestHead
 from lb.http1.replies import reply
 from lb.proxy import Proxy
+from lb.sockets import reset
 
 _LIMITS = HeadLimits(head_bytes=16384, target_bytes=2048, fields=100)
 _TEXT = b"text/plain; charset=utf-8"
 _JSON = b"application/json"
 _IDLE_SECONDS = 75.0
+_BACKLOG_LIMIT = 16384
 
 Answer = tuple[int, bytes, bytes]
 
@@ -105,12 +106,13 @@ class AdminProtocol(asyncio.Protocol):
         self._buffer = b""
         self._scanned = 0
         self._transport: asyncio.Transport | None = None
+        self._is_full = False
         self._idle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, but not for ever."""
-        self._transport = transport = cast(asyncio.Transport, transport)
-        self._idle = self._proxy.loop.call_later(_IDLE_SECONDS, transport.close)
+        self._transport = cast(asyncio.Transport, transport)
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
@@ -118,26 +120,54 @@ class AdminProtocol(asyncio.Protocol):
         if self._idle is not None:
             self._idle.cancel()
 
+    def pause_writing(self) -> None:
+        """Who does not read its answers gets no more of them."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_full = False
+        self._serve()
+
     def data_received(self, data: bytes) -> None:
-        """Answer every whole request."""
+        """Take requests in."""
         self._buffer += data
-        while self._buffer and self._transport is not None and not self._transport.is_closing():
-            try:
-                end = find_head_end(self._buffer, self._scanned, _LIMITS)
-                if end < 0:
-                    self._scanned = len(self._buffer)
-                    return
-                head = self._parser.request(self._buffer[:end])
-                request = prepare_request(head)
-                if request.framing.kind != NO_BODY:
-                    raise MessageError(413, "body", "requests with a body are not served here")
-                self._buffer = self._buffer[end:]
-                self._scanned = 0
-                answer = self._checked(head)
-            except MessageError as error:
-                self._write((error.status, _TEXT, error.detail.encode() + b"\n"), close=True)
+        if self._transport is not None and len(self._buffer) > _BACKLOG_LIMIT:
+            self._transport.pause_reading()
+        self._serve()
+
+    def _wait(self) -> None:
+        """Close when nothing moves for a while, with what was not read."""
+        if self._idle is not None:
+            self._idle.cancel()
+        assert self._transport is not None
+        self._idle = self._proxy.loop.call_later(_IDLE_SECONDS, reset, self._transport)
+
+    def _serve(self) -> None:
+        """Answer one request a turn of the loop: whoever asks for much must not hold up the clients."""
+        if self._transport is None or self._transport.is_closing() or self._is_full or not self._buffer:
+            return
+        try:
+            end = find_head_end(self._buffer, self._scanned, _LIMITS)
+            if end < 0:
+                self._scanned = len(self._buffer)
                 return
-            self._write(answer, close=not request.persistent, body=head.method != b"HEAD")
+            head = self._parser.request(self._buffer[:end])
+            request = prepare_request(head)
+            if request.has_body:
+                raise MessageError(413, "body", "requests with a body are not served here")
+            self._buffer = self._buffer[end:]
+            self._scanned = 0
+            answer = self._checked(head)
+        except MessageError as error:
+            self._write((error.status, _TEXT, error.detail.encode() + b"\n"), close=True)
+            return
+        self._write(answer, close=not request.persistent, body=not request.is_head)
+        self._wait()
+        if self._buffer:
+            self._proxy.loop.call_soon(self._serve)
+        else:
+            self._transport.resume_reading()
 
     def _checked(self, head: RequestHead) -> Answer:
         if self._admin:

@@ -7,9 +7,9 @@ The rules (`docs/behaviour.md` says them for users):
     section 9.2.2: a proxy must not retry others by itself), at most `retries` times, and only while all that was read
     of the body is still held.
  3. After the first byte sent downstream: never.
- 4. First the endpoints that are not set aside and were not tried; if none is left, those that are, the soonest to
-    return first, each once. A pooled connection that died says little about its endpoint: when no other is left, it
-    may be tried again, on a new connection.
+ 4. First the endpoints that are not set aside and were not tried; then those of which only a pooled connection died; if
+    none is left, those that are set aside, the soonest to return first, each once. At last those of which a new
+    connection died, for they may be back: as often as rule 2 allows.
  5. When all were tried, the request waits for an endpoint that returns or is new, until `endpointWait` after its head.
  6. No attempt starts later than `endpointWait` plus one `connectTimeout` after the head.
 """
@@ -84,14 +84,14 @@ class HeldBody:
 class Attempts:
     """The tries of one exchange that needed more than one, or has a body."""
 
-    __slots__ = ("_again", "_connect_failed", "_last", "_lost", "_retries", "_rules", "count", "head_received")
+    __slots__ = ("_connect_failed", "_last", "_lost", "_retries", "_reused", "_rules", "count", "head_received")
 
     def __init__(self, rules: RetryRules, head_received: float) -> None:
         self._rules = rules
         self.head_received = head_received
         self._connect_failed: set[EndpointKey] = set()
         self._lost: set[EndpointKey] = set()
-        self._again: list[EndpointKey] = []
+        self._reused: set[EndpointKey] = set()
         self._last: EndpointKey | None = None
         self._retries = 0
         self.count = 0
@@ -118,7 +118,7 @@ class Attempts:
         self.count += 1
         self._last = key
         if reused:
-            self._again.append(key)
+            self._reused.add(key)
         else:
             self._lost.add(key)
         if body is not None and not body.is_whole:
@@ -134,28 +134,26 @@ class Attempts:
         if not self.may_start(now):
             return None
         after = self._last or ("", "", 0)
+        out = set_aside.out(now)
         tried = self._connect_failed | self._lost
-        endpoint = policy.pick_again(after, _Union(tried, set_aside.out(now), self._again))
+        # A pooled connection that died says little about its endpoint: it comes before those that are set aside.
+        endpoint = policy.pick_again(after, _Union(tried, self._reused, out)) or policy.pick_again(
+            after, _Union(tried, out)
+        )
         if endpoint is not None:
             return endpoint
-        while self._again:
-            # On a new connection now: if that dies too, the endpoint has been tried.
-            key = self._again.pop(0)
-            endpoint = _only(policy, key, _Union(tried, set_aside.out(now)))
-            if endpoint is not None:
-                return endpoint
         for key in set_aside.soonest_first():
             if key not in tried:
                 endpoint = _only(policy, key, tried)
                 if endpoint is not None:
                     return endpoint
-        return None
+        return policy.pick_again(after, _Union(self._connect_failed, out))
 
     def choose_returned(self, policy: Policy, set_aside: SetAside, now: float) -> Endpoint | None:
         """Return an endpoint that has returned or is new since all were tried, or None: go on waiting."""
         if not self.may_start(now):
             return None
-        return policy.pick_again(self._last or ("", "", 0), _Union(self._lost, set_aside.out(now)))
+        return policy.pick_again(self._last or ("", "", 0), set_aside.out(now))
 
 
 class _Union:

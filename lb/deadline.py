@@ -30,7 +30,7 @@ class Deadlines:
     """Files what has a deadline under ticks of `resolution` seconds. A deadline is noticed up to one tick late."""
 
     def __init__(self, resolution: float = 0.1) -> None:
-        self._resolution = resolution
+        self.resolution = resolution
         self._ticks: dict[float, set[Timed]] = {}
 
     def file(self, timed: Timed) -> None:
@@ -40,7 +40,7 @@ class Deadlines:
         """
         if timed.deadline == NEVER:
             return
-        tick = (math.floor(timed.deadline / self._resolution) + 1) * self._resolution
+        tick = (math.floor(timed.deadline / self.resolution) + 1) * self.resolution
         if tick < timed.filed:
             self.remove(timed)
             timed.filed = tick

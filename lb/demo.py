@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 BACKENDS = 3
 _HOST = "127.0.0.1"
@@ -169,11 +169,11 @@ class Demo:
             "",
             f"podlb balances {BACKENDS} backends on {url} - type in another terminal:",
             "",
-            f"  curl {url}                                which backend answers?",
-            f"  wrk -t2 -c64 -d10s {url}                  load",
-            f"  curl '{url}?delay=50ms&size=20k'          a slower, larger answer",
-            f"  curl http://{_HOST}:{admin_port}/endpoints                 the endpoints, as podlb sees them",
-            f"  curl http://{_HOST}:{admin_port}/metrics",
+            f"  curl {url}{' ' * 26}which backend answers?",
+            f"  wrk -t2 -c64 -d10s {url}{' ' * 12}load",
+            f"  curl '{url}?delay=50ms&size=20k'{' ' * 4}a slower, larger answer",
+            f"  curl http://{_HOST}:{admin_port}/endpoints{' ' * 16}the endpoints, as podlb sees them",
+            f"  curl http://{_HOST}:{admin_port}/metrics{' ' * 18}the counters, for Prometheus",
             "",
             "  make backend-1 exit, and watch that no request is lost (it comes back after a moment):",
             f'  curl -X POST http://{_HOST}:{self._backend_ports[0]}/fault -d \'{{"mode": "exit"}}\'',
@@ -250,9 +250,16 @@ class Demo:
         self._screen.line(f"in all {sum(row['picks'] for row in self._endpoints):,} picks; stopped")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"podlb: {message}; see podlb demo --help\n")
+
+
 def run_demo(argv: Sequence[str]) -> int:
     """Run the demo with the command line `argv`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="podlb demo", description="Three backends and the load balancer, to try out.")
+    parser = _Parser(prog="podlb demo", description="Three backends and the load balancer, to try out.")
     parser.add_argument("--port", type=int, help="where the load balancer listens (default 8080, or any free port)")
     parser.add_argument("--admin-port", type=int, help="its admin port (default 8081, or any free port)")
     parser.add_argument(

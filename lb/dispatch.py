@@ -136,9 +136,6 @@ class Dispatch:
             self._attempt(endpoint, now)
         elif attempts.wait_deadline <= now:
             self._no_endpoint(EndReason.NO_ENDPOINT)
-        elif not service.may_return():
-            detail = "every endpoint closed the connection before it answered"
-            self._sink.no_upstream(502, EndReason.RESET_BEFORE_HEAD, detail, None)
         elif not service.waiting.enter(self):
             self._no_endpoint(EndReason.WAITING_LIMIT)
         else:

@@ -16,6 +16,7 @@ from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
 from lb.http1.replies import Problem, problem_reply
 from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, EXCHANGES, OWN_REPLIES_4XX, OWN_REPLIES_5XX
+from lb.progress import LOOKS, Progress
 from lb.proxy import Proxy
 from lb.relay import Relay
 from lb.sockets import reset, unsent_bytes
@@ -52,6 +53,7 @@ class Downstream(asyncio.Protocol):
         "_inbox",
         "_linger_until",
         "_phase",
+        "_progress",
         "_proxy",
         "_relay",
         "_transport",
@@ -76,6 +78,7 @@ class Downstream(asyncio.Protocol):
         self._head_begun = True
         self._phase = _Phase.OPEN
         self._linger_until = 0.0
+        self._progress = Progress()
         self.deadline = NEVER
         self.filed = NEVER
         self.forwarded_for = b""
@@ -101,7 +104,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read heads and bodies; keep what came too early."""
         if self._exchange is None:
-            if not self._inbox.data and self._phase is _Phase.OPEN:
+            if not self._inbox.data and self._phase is _Phase.OPEN and not self.response_flow.held:
                 request = self._proxy.requests.get(data)
                 if request is not None:
                     self._begin(request)
@@ -297,15 +300,15 @@ class Downstream(asyncio.Protocol):
 
     # Ends
 
-    def _refuse_head(self, error: MessageError) -> None:
-        """The head is bad: answer it, although there is no exchange, and close."""
+    def _refuse_head(self, error: MessageError, reason: EndReason = EndReason.BAD_REQUEST) -> None:
+        """The head is bad or late: answer it, although there is no exchange, and close."""
         counters = self._proxy.service.metrics
         counters.values[EXCHANGES] += 1
-        counters.ended(EndReason.BAD_REQUEST)
+        counters.ended(reason)
         self._inbox.data = b""
         self._reply(
             error.status,
-            EndReason.BAD_REQUEST,
+            reason,
             error.detail,
             error.what,
             None,
@@ -349,12 +352,20 @@ class Downstream(asyncio.Protocol):
         if linger and not self._eof and not self._transport.is_closing() and self._transport.can_write_eof():
             self._proxy.outbox.flush()
             self._transport.write_eof()
-            self._linger_until = now + _LONGEST_LINGER_SECONDS
-            self.set_deadline(now + (_DRAIN_LINGER_SECONDS if self._proxy.is_draining else _LINGER_SECONDS))
         else:
             self._proxy.outbox.close(self._transport)
-            # A client that reads nothing would keep what is buffered for it, and the connection, for ever.
-            self.set_deadline(now + self._proxy.config.body_idle_timeout)
+        self._linger_until = now + _LONGEST_LINGER_SECONDS
+        self.set_deadline(now + (_DRAIN_LINGER_SECONDS if self._proxy.is_draining else _LINGER_SECONDS))
+
+    def _finished(self, now: float) -> None:
+        """The time to linger is over: close, unless the client is still taking the last response."""
+        unsent = unsent_bytes(self._transport)
+        if unsent and self._progress.looked(unsent, now) < self._proxy.config.body_idle_timeout:
+            self.set_deadline(now + self._proxy.config.body_idle_timeout / LOOKS)
+        elif unsent:
+            self._reset()
+        else:
+            self._transport.close()
 
     def _lingered(self) -> None:
         """The client goes on sending: give it time, but not for ever, and not while draining."""
@@ -374,11 +385,12 @@ class Downstream(asyncio.Protocol):
         """What was awaited did not come in time."""
         self.deadline = NEVER
         if self._phase is not _Phase.OPEN:
-            self._reset()
+            self._finished(now)
         elif self._exchange is not None:
             self._relay.deadline_passed(now)
         elif self._inbox.data:
-            self._refuse_head(MessageError(408, "timeout", "the request head did not arrive in time"))
+            error = MessageError(408, "", "the request head did not arrive in time")
+            self._refuse_head(error, EndReason.REQUEST_TIMEOUT)
         else:
             # Idle, or silent since accept (browsers open spare connections): closed without a word.
             self._finish(linger=False)

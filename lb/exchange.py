@@ -179,11 +179,6 @@ class Exchange:
         """Did the first byte of a final response go downstream?"""
         return self.status != 0
 
-    @property
-    def is_done(self) -> bool:
-        """Are both halves complete?"""
-        return self._state == _BOTH_DONE
-
     def happened(self, event: Event) -> None:
         """Make the transition for `event`. Raises ExchangeError if it cannot happen now."""
         state = _TABLE[event][self._state]

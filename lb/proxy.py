@@ -85,7 +85,8 @@ class Proxy:
         return now + (self._patience() if self.is_draining else self.config.idle_timeout)
 
     def _patience(self) -> float:
-        return min(LAST_REQUEST_SECONDS, self.config.drain_timeout)
+        # An orderly close comes before the cut at the end of drainTimeout.
+        return min(LAST_REQUEST_SECONDS, max(self.config.drain_timeout - 2 * self.deadlines.resolution, 0.0))
 
     def new_request_id(self) -> bytes:
         """Return an id that no other request has: 16 random hexadecimal digits of this process, then a count."""

@@ -34,6 +34,7 @@ class Service(Generic[C]):
         self.set_aside = SetAside()
         self.waiting = Waiting(max_waiting)
         self.snapshot: Snapshot = ()
+        self._keys: frozenset[EndpointKey] = frozenset()
         self.on_available: Callable[[], None] = lambda: None
         """Called when an endpoint returned or is new while requests wait for one."""
 
@@ -43,9 +44,10 @@ class Service(Generic[C]):
         self.policy.replace(snapshot)
         self.metrics.retain(snapshot)
         self.snapshot = snapshot
+        self._keys = frozenset(endpoint.key for endpoint in snapshot)
         if self.waiting:
             self.on_available()
-        return self.pool.retain(endpoint.key for endpoint in snapshot)
+        return self.pool.retain(self._keys)
 
     def pick(self, request: Request, now: float) -> Endpoint | None:
         """Return the endpoint for the first attempt, or None: none is available."""
@@ -60,10 +62,6 @@ class Service(Generic[C]):
     def pick_returned(self, attempts: Attempts, now: float) -> Endpoint | None:
         """Return an endpoint for a request that waits, or None: it goes on waiting."""
         return attempts.choose_returned(self.policy, self.set_aside, now)
-
-    def may_return(self) -> bool:
-        """Is waiting for an endpoint of any use? Not if all of them can be reached."""
-        return not self.set_aside.is_empty or not any(endpoint.ready for endpoint in self.snapshot)
 
     def has_available(self, now: float) -> bool:
         """Is there an endpoint that is ready and not set aside?"""
@@ -88,6 +86,9 @@ class Service(Generic[C]):
         """A connect was refused or timed out. Return whether the endpoint is set aside (anew), and what to close."""
         counters, slot = self.metrics.values, self.metrics.slot(key)
         counters[slot + metrics.CONNECT_FAILURES] += 1
+        if key not in self._keys:
+            # It has left meanwhile: there is nothing to set aside.
+            return False, self.pool.discard(key)
         if not self.set_aside.connect_failed(key, now, trial=trial):
             return False, []
         counters[slot + metrics.SET_ASIDES] += 1

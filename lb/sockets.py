@@ -8,6 +8,7 @@ import fcntl
 import socket
 import struct
 import termios
+from contextlib import suppress
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -19,8 +20,10 @@ def reset(transport: asyncio.Transport) -> None:
     of zero the kernel resets.
     """
     sock = transport.get_extra_info("socket")
-    if sock is not None and not transport.is_closing():
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    if sock is not None:
+        # An error means that it is closed already. One that is closing still has bytes to send: those are dropped.
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
 
 
@@ -32,7 +35,7 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
     """
     unsent = transport.get_write_buffer_size()
     sock = transport.get_extra_info("socket")
-    if sock is not None and not transport.is_closing():
+    if sock is not None:
         queued = array.array("i", [0])
         try:
             fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, queued)

@@ -189,7 +189,8 @@ class TestWhoIsNext:
         service.put_aside(D, at=HEAD_RECEIVED - 0.7)
         service.put_aside(B, at=HEAD_RECEIVED - 0.1)
         service.lost(A)
-        assert list(service.exhaust()) == ["d", "c", "b"]
+        # And at the very end the one of which a connection died: it may be back.
+        assert list(service.exhaust()) == ["d", "c", "b", "a"]
 
     def test_each_once(self) -> None:
         service = Service()
@@ -197,12 +198,17 @@ class TestWhoIsNext:
         assert sorted(service.exhaust()) == ["a", "b", "c"]
         assert service.choose() is None
 
-    def test_a_fresh_connection_that_died_has_tried_its_endpoint(self) -> None:
-        service = Service(A, B)
-        service.lost(A)
+    def test_an_endpoint_whose_new_connection_died_is_tried_again_at_the_very_end(self) -> None:
+        service = Service(A, B, C)
+        service.put_aside(C)
+        assert service.lost(A) is Next.TRY
         assert service.choose() == "b"
-        service.lost(B)
-        assert service.choose() is None
+        assert service.lost(B) is Next.TRY
+        assert service.choose() == "c"
+        service.connect_failed(C)
+        assert service.choose() == "a"
+        # As often as `retries` allows.
+        assert service.lost(A) is Next.ANSWER
 
     def test_an_endpoint_whose_pooled_connection_died_is_tried_again_when_no_other_is_left(self) -> None:
         service = Service(A, B)
@@ -210,8 +216,6 @@ class TestWhoIsNext:
         assert service.choose() == "b"
         service.lost(B)
         assert service.choose() == "a"
-        service.lost(A)
-        assert service.choose() is None
 
     def test_but_only_then_even_if_the_rotation_comes_by_it_sooner(self) -> None:
         service = Service(A, B, C)
@@ -307,13 +311,14 @@ class TestWaiting:
         service.policy.replace((A, D))
         assert service.choose_returned(HEAD_RECEIVED + 0.1) == "d"
 
-    def test_one_that_was_sent_the_request_already_is_not_taken_again(self) -> None:
-        service = Service(A, B)
+    def test_one_whose_connection_died_is_taken_when_it_is_back(self) -> None:
+        service = Service(A)
         service.lost(A)
-        service.connect_failed(B)
+        assert service.choose() == "a"
+        service.connect_failed(A)
         assert service.choose() is None
         assert service.choose_returned(HEAD_RECEIVED + 0.5) is None
-        assert service.choose_returned(HEAD_RECEIVED + 1.0) == "b"
+        assert service.choose_returned(HEAD_RECEIVED + 1.0) == "a"
 
     def test_it_waits_until_endpoint_wait_after_its_head(self) -> None:
         assert Service().attempts.wait_deadline == 103.0

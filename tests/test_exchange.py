@@ -172,7 +172,6 @@ def test_an_exchange_begins_with_its_head_and_nothing_else(complete: bool) -> No
     assert exchange.response_state is ResponseState.WAIT_HEAD
     assert exchange.is_request_complete is complete
     assert not exchange.is_committed
-    assert not exchange.is_done
 
 
 def test_without_an_id_of_the_client_there_is_none_yet() -> None:
@@ -186,9 +185,7 @@ def test_a_get_that_is_answered() -> None:
     exchange.committed(200, 2.5)
     assert exchange.is_committed
     assert (exchange.status, exchange.first_byte) == (200, 2.5)
-    assert not exchange.is_done
     assert exchange.response_ended() is True
-    assert exchange.is_done
     exchange.ended(EndReason.OK, 3.0)
     assert (exchange.end_reason, exchange.end) == (EndReason.OK, 3.0)
     # The stamps of what came before are kept.
@@ -201,10 +198,8 @@ def test_a_response_may_overtake_its_request() -> None:
     assert exchange.response_ended() is False
     assert exchange.request_state is RequestState.BODY
     assert not exchange.is_request_complete
-    assert not exchange.is_done
     exchange.happened(Event.REQUEST_RECEIVED)
     assert exchange.is_request_complete
-    assert exchange.is_done
 
 
 def test_an_endpoint_that_is_lost_before_the_commit_is_replaced() -> None:

@@ -70,7 +70,6 @@ def test_before_the_first_snapshot_there_is_nothing() -> None:
     assert service.snapshot == ()
     assert picked(service) == "-"
     assert not service.has_available(NOW)
-    assert service.may_return()
 
 
 def test_requests_are_balanced_over_the_snapshot() -> None:
@@ -238,20 +237,6 @@ class TestAvailability:
         assert not service.has_available(NOW)
         service.replace((A, B), NOW)
         assert service.has_available(NOW)
-
-    def test_waiting_is_of_use_while_one_is_set_aside(self) -> None:
-        service = new_service(A, B)
-        assert not service.may_return()
-        service.connect_failed(A.key, NOW, trial=0)
-        assert service.may_return()
-        service.connected(A.key, NOW)
-        assert not service.may_return()
-
-    def test_waiting_is_of_use_while_none_is_ready(self) -> None:
-        service = new_service(A._replace(ready=False))
-        assert service.may_return()
-        service.replace((A,), NOW)
-        assert not service.may_return()
 
 
 def test_a_trial_that_is_abandoned_is_told_to_those_that_wait() -> None:

@@ -36,7 +36,7 @@ def _browser(loops: int, parser: str) -> float:
 
 
 def main() -> None:
-    runner = pyperf.Runner()
+    runner = pyperf.Runner(program_args=("-m", "bench.micro.hot_path"))
     for parser in ("auto", "h11"):
         runner.bench_time_func(f"same head, parser {parser}", _same, parser)
         runner.bench_time_func(f"browser heads that all differ, parser {parser}", _browser, parser)

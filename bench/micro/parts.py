@@ -108,7 +108,7 @@ PARTS = _make_parts()
 def main() -> None:
     import pyperf
 
-    runner = pyperf.Runner()
+    runner = pyperf.Runner(program_args=("-m", "bench.micro.parts"))
     for part in PARTS:
         name = part.name if part.budget is None else f"{part.name} (budget {part.budget:g} us)"
         runner.bench_func(name, part.run)

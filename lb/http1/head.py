@@ -33,6 +33,7 @@ _CRLF = b"\r\n"
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _BARE_LINE_END_SO_FAR = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n")
+_CAN_BEGIN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z\r-]")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
@@ -69,6 +70,9 @@ def find_head_end(data: bytes, scanned: int, limits: HeadLimits) -> int:
             raise MessageError(414, "target_too_long", f"the request target is over {limits.target_bytes} bytes")
         if _BARE_LINE_END_SO_FAR.search(data, max(scanned - 1, 0)):
             raise MessageError(400, "bare_line_end", "a line ends with a bare CR or LF")
+        if data and _CAN_BEGIN.match(data) is None:
+            # TLS, for one: its first byte can't begin a method, and its client waits for us.
+            raise MessageError(400, "start_line", "this is not the beginning of an HTTP message")
         if len(data) <= limits.head_bytes:
             return -1
     raise MessageError(431, "head_too_large", f"the head is over {limits.head_bytes} bytes")

@@ -112,12 +112,10 @@ class ResponseHead:
 
 def is_special_in_requests(key: bytes) -> bool:
     """Must a request field of this name (in lower case) be looked at before it may be passed on?"""
-    if key in _SPECIAL_IN_REQUESTS:
-        return True
     # CGI and WSGI read "_" and "-" in a name as the same character: X_Forwarded_For would reach an application as
-    # X-Forwarded-For.
+    # X-Forwarded-For, and Content_Length as a second length.
     dashed = key.replace(b"_", b"-")
-    return dashed.startswith(b"x-forwarded-") or dashed in (b"x-real-ip", b"x-request-id")
+    return dashed in _SPECIAL_IN_REQUESTS or dashed.startswith(b"x-forwarded-")
 
 
 def is_special_in_responses(key: bytes) -> bool:

@@ -26,8 +26,8 @@ _CLAIMS = set(b"forwarded x-real-ip x-request-id".split())
 def is_end_to_end(name: bytes, named: set[bytes]) -> bool:
     key = name.lower()
     dashed = key.replace(b"_", b"-")
-    ours = key in (b"host", b"content-length") or dashed.startswith(b"x-forwarded-") or dashed in _CLAIMS
-    return not (ours or key in named or key in _HOP_BY_HOP)
+    ours = dashed in (b"host", b"content-length") or dashed.startswith(b"x-forwarded-") or dashed in _CLAIMS
+    return not (ours or key in named or dashed in _HOP_BY_HOP)
 
 
 def named_in_connection(fields: Pairs) -> set[bytes]:

@@ -306,3 +306,15 @@ def test_a_bad_response_head_is_refused(raw: bytes, what: str, recogniser: bool)
     with pytest.raises(MessageError) as caught:
         parser(recogniser=recogniser).response(raw)
     assert caught.value.what == what
+
+
+@pytest.mark.parametrize("first", [b"\x16\x03\x01\x02\x00", b"\x00", b"\x80", b"(", b" GET"])
+def test_what_cannot_begin_a_message_is_told_at_once(first: bytes) -> None:
+    with pytest.raises(MessageError) as caught:
+        find_head_end(first, 0, HeadLimits())
+    assert (caught.value.status, caught.value.what) == (400, "start_line")
+
+
+@pytest.mark.parametrize("first", [b"", b"G", b"\r", b"H", b"m-search"])
+def test_what_can_begin_a_message_is_waited_for(first: bytes) -> None:
+    assert find_head_end(first, 0, HeadLimits()) == -1
