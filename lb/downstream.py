@@ -10,7 +10,7 @@ from lb.deadline import NEVER
 from lb.errors import PROXY_STATUS_ERRORS, EndReason
 from lb.exchange import Exchange
 from lb.flow import ANY_REASON, BACKLOG, WRITER_FULL, Flow
-from lb.http1.forwarding import Request
+from lb.http1.forwarding import CACHED_HEAD_BYTES, Request
 from lb.http1.framing import BodyDecoder, body_decoder
 from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
@@ -56,15 +56,15 @@ class Downstream(asyncio.Protocol):
         "_progress",
         "_proxy",
         "_relay",
-        "_transport",
         "deadline",
         "filed",
         "forwarded_for",
         "request_flow",
         "response_flow",
+        "transport",
     )
 
-    _transport: asyncio.Transport
+    transport: asyncio.Transport
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -89,7 +89,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is here: its first head is expected from now on."""
-        self._transport = transport = cast(asyncio.Transport, transport)
+        self.transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
         peer = transport.get_extra_info("peername")
         # On a socket for both families an IPv4 client has a mapped address (RFC 4291, section 2.5.5.2).
@@ -105,7 +105,14 @@ class Downstream(asyncio.Protocol):
         """Read heads and bodies; keep what came too early."""
         if self._exchange is None:
             if not self._inbox.data and self._phase is _Phase.OPEN and not self.response_flow.held:
-                request = self._proxy.requests.get(data)
+                proxy = self._proxy
+                try:
+                    request = proxy.requests.get(data) if len(data) <= CACHED_HEAD_BYTES else None
+                    if request is None:
+                        request = self._inbox.whole_request(data, proxy.config.max_request_body_bytes)
+                except MessageError as error:
+                    self._refuse_head(error)
+                    return
                 if request is not None:
                     self._begin(request)
                     return
@@ -259,7 +266,7 @@ class Downstream(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""
-        self._proxy.outbox.write(self._transport, data)
+        self._proxy.outbox.write(self.transport, data)
 
     def answer(self, status: int, reason: EndReason, detail: str, what: str, retry_after: int | None) -> None:
         """Send a reply of our own to the exchange."""
@@ -278,7 +285,7 @@ class Downstream(asyncio.Protocol):
 
     def unsent(self) -> int:
         """Return how many bytes of responses the client has not taken yet."""
-        return unsent_bytes(self._transport)
+        return unsent_bytes(self.transport)
 
     def cut(self) -> None:
         """The response can't be completed. A reset shows it to the client whatever framing it reads."""
@@ -349,23 +356,23 @@ class Downstream(asyncio.Protocol):
         # Read on, whatever had held it: nothing is passed on any more.
         self.request_flow.release(ANY_REASON)
         now = self._proxy.clock()
-        if linger and not self._eof and not self._transport.is_closing() and self._transport.can_write_eof():
+        if linger and not self._eof and not self.transport.is_closing() and self.transport.can_write_eof():
             self._proxy.outbox.flush()
-            self._transport.write_eof()
+            self.transport.write_eof()
         else:
-            self._proxy.outbox.close(self._transport)
+            self._proxy.outbox.close(self.transport)
         self._linger_until = now + _LONGEST_LINGER_SECONDS
         self.set_deadline(now + (_DRAIN_LINGER_SECONDS if self._proxy.is_draining else _LINGER_SECONDS))
 
     def _finished(self, now: float) -> None:
         """The time to linger is over: close, unless the client is still taking the last response."""
-        unsent = unsent_bytes(self._transport)
+        unsent = unsent_bytes(self.transport)
         if unsent and self._progress.looked(unsent, now) < self._proxy.config.body_idle_timeout:
             self.set_deadline(now + self._proxy.config.body_idle_timeout / LOOKS)
         elif unsent:
             self._reset()
         else:
-            self._transport.close()
+            self.transport.close()
 
     def _lingered(self) -> None:
         """The client goes on sending: give it time, but not for ever, and not while draining."""
@@ -379,7 +386,7 @@ class Downstream(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._phase = _Phase.CLOSED
-        reset(self._transport)
+        reset(self.transport)
 
     def deadline_passed(self, now: float) -> None:
         """What was awaited did not come in time."""

@@ -28,34 +28,35 @@ class Flow:
     NOT_CONNECTED (there is no other side yet).
     """
 
-    __slots__ = ("_reader", "held")
+    __slots__ = ("held", "reader")
 
     def __init__(self) -> None:
-        self._reader: Reader | None = None
+        self.reader: Reader | None = None
+        """Who feeds this direction. On the hot path it is set directly, by whoever has seen that nothing is held."""
         self.held = 0
         """The reasons for which reading is paused; 0 if it is not."""
 
     def couple(self, reader: Reader) -> None:
         """Let `reader` feed this direction from now on."""
-        self._reader = reader
+        self.reader = reader
         if self.held:
             reader.pause_reading()
 
     def uncouple(self) -> None:
         """The reader no longer feeds this direction: it is free to read, and stays so."""
-        reader, self._reader = self._reader, None
+        reader, self.reader = self.reader, None
         if self.held and reader is not None and not reader.is_closing():
             reader.resume_reading()
 
     def hold(self, reason: int) -> None:
         """Stop reading, for `reason`."""
         before, self.held = self.held, self.held | reason
-        if not before and self._reader is not None:
-            self._reader.pause_reading()
+        if not before and self.reader is not None:
+            self.reader.pause_reading()
 
     def release(self, reason: int) -> None:
         """`reason` no longer holds; read on if no other does."""
         if self.held:
             self.held &= ~reason
-            if not self.held and self._reader is not None and not self._reader.is_closing():
-                self._reader.resume_reading()
+            if not self.held and self.reader is not None and not self.reader.is_closing():
+                self.reader.resume_reading()

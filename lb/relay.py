@@ -6,6 +6,7 @@ what may happen when.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,6 +34,7 @@ _NO_TRAILERS: list[bytes] = []
 class ClientSide(Protocol):
     """What the relay needs of the client's connection."""
 
+    transport: asyncio.Transport
     forwarded_for: bytes
     request_flow: Flow
     response_flow: Flow
@@ -138,7 +140,11 @@ class Relay:
         exchange.upstream_ready = now
         self._upstream = upstream
         upstream.begin(self, is_head=request.is_head)
-        client.response_flow.couple(upstream.transport)
+        flow = client.response_flow
+        if flow.held:
+            flow.couple(upstream.transport)
+        else:
+            flow.reader = upstream.transport
         self._sent = True
         head = request.head_for(upstream.endpoint, client.forwarded_for, exchange.request_id)
         body = self._body
@@ -191,7 +197,7 @@ class Relay:
             head = self._unusual_head(response, framing, close)
         if self._chunked:
             body = _chunk(upstream, body, done)
-        client.write(head + body if body else head)
+        proxy.outbox.write(client.transport, head + body if body else head)
         if done:
             self._response_ended(upstream, now)
         else:
@@ -265,7 +271,11 @@ class Relay:
         exchange = self.exchange
         assert exchange is not None
         complete = exchange.response_ended()
-        self._client.response_flow.uncouple()
+        flow = self._client.response_flow
+        if flow.held:
+            flow.uncouple()
+        else:
+            flow.reader = None
         self._upstream = None
         upstream.release()
         if self._body is not None and not self._is_all_sent(upstream, complete):

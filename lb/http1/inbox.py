@@ -22,6 +22,19 @@ class Inbox:
         self.data = b""
         """What was not taken yet."""
 
+    def whole_request(self, data: bytes, body_limit: int) -> Request | None:
+        """Return the request if `data`, with nothing before it, is exactly one head: the usual case, without detours.
+
+        Raises MessageError as `next_request` does.
+        """
+        size = len(data)
+        if data.find(b"\r\n\r\n") != size - 4 or size > self._reader.limits.head_bytes or data[0] == 13:
+            return None
+        request = self._reader.read(data)
+        if body_limit and request.framing.length > body_limit:
+            raise body_too_large(body_limit)
+        return request
+
     def next_request(self, body_limit: int) -> Request | None:
         """Take the head at the front, or return None if it is not complete yet.
 

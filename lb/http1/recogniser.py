@@ -17,6 +17,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([!-~](?:[ !-~]*[!-~
 _PLAIN_FIELD = re.compile(rb"(" + TOKEN + rb"): ([!-~](?:[ !-~]*[!-~])?)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
+_FRAMING = frozenset([b"content-length", b"transfer-encoding"])
+
 # Bounds of what is remembered: lines, their length, and names.
 _LINES = 2048
 _LINE_BYTES = 256
@@ -90,11 +92,19 @@ class Recogniser:
         if start is None:
             return None
         special = self._request_lines.recognise(lines)
-        if special is None or not _is_plainly_framed(special):
+        if special is None:
             return None
         method, target, digit = start.groups()
         minor = 1 if digit == b"1" else 0
-        hosts = sum([1 for key, _, _ in special if key == b"host"])
+        framed = False
+        hosts = 0
+        for key, value, _ in special:
+            if key == b"host":
+                hosts += 1
+            elif key == b"content-length" or key == b"transfer-encoding":
+                if framed or not _is_plain_framing(key, value):
+                    return None
+                framed = True
         if hosts != 1 and (minor or hosts):
             return None
         return RequestHead(method, target, minor, lines, special)
@@ -109,21 +119,14 @@ class Recogniser:
             # Nobody asks for it, and h11 says so.
             return None
         special = self._response_lines.recognise(lines)
-        if special is None or not _is_plainly_framed(special):
+        if special is None:
+            return None
+        framings = [field for field in special if field.key in _FRAMING]
+        if len(framings) > 1 or (framings and not _is_plain_framing(framings[0].key, framings[0].value)):
             return None
         return ResponseHead(int(start[2]), start[3], 1 if start[1] == b"1" else 0, lines, special)
 
 
-def _is_plainly_framed(special: list[Field]) -> bool:
-    """Is there at most one length or one `chunked`, in its plain form? All else is for h11 and the raw rules."""
-    framed = False
-    for key, value, _ in special:
-        if key == b"content-length":
-            if framed or _LENGTH.fullmatch(value) is None:
-                return False
-            framed = True
-        elif key == b"transfer-encoding":
-            if framed or value != b"chunked":
-                return False
-            framed = True
-    return True
+def _is_plain_framing(key: bytes, value: bytes) -> bool:
+    """Is this a length in plain digits, or `chunked` alone? All else is for h11 and the raw rules."""
+    return _LENGTH.fullmatch(value) is not None if key == b"content-length" else value == b"chunked"
