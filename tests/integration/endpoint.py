@@ -78,10 +78,15 @@ class Connection:
         for piece in data:
             self.socket.sendall(piece)
 
+    def fin(self) -> None:
+        """Close our sending side."""
+        with suppress(OSError):  # the other side has reset the connection, which is no failure of ours
+            self.socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """Close in order; unread bytes would make a reset of it, so there must be none."""
         self.is_closed = True
-        self.socket.shutdown(socket.SHUT_WR)
+        self.fin()
 
     def reset(self) -> None:
         """Close with an RST."""

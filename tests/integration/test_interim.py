@@ -153,7 +153,7 @@ def test_an_early_response_while_the_body_is_still_coming(
     def script(connection: Connection) -> None:
         assert connection.read_head() is not None
         connection.send(refusal)
-        connection.socket.shutdown(1)
+        connection.fin()
         connection.wait_for_end()
 
     a = endpoint(script=script)
