@@ -15,8 +15,8 @@ from typing import Protocol
 _HELD_BYTES = 16384
 
 
-class Writer(Protocol):
-    """A transport, or who writes to one."""
+class Transport(Protocol):
+    """The part of a transport that writes."""
 
     def write(self, data: bytes) -> None:
         """Send bytes, or buffer them."""
@@ -28,34 +28,42 @@ class Writer(Protocol):
         """Close behind what was written."""
 
 
+class Writer(Protocol):
+    """Who wants to know whether it was written."""
+
+    written: bool
+
+
 class Outbox:
-    """Holds writes and closes until `flush`, which it asks the loop for. The order of each writer's is kept."""
+    """Holds writes and closes until `flush`, which it asks the loop for. The order of each transport's is kept."""
 
     __slots__ = ("_call_soon", "_held")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         """`call_soon` has the loop call a function after the callbacks that are due now."""
         self._call_soon = call_soon
-        self._held: list[tuple[Writer, bytes | None]] = []
+        self._held: list[tuple[Transport, bytes | None, Writer | None]] = []
 
-    def write(self, writer: Writer, data: bytes) -> None:
-        """Write `data` to `writer` at the end of this turn."""
+    def write(self, transport: Transport, data: bytes, writer: Writer | None = None) -> None:
+        """Write `data` to `transport` at the end of this turn, and mark `writer` as written when that was done."""
         held = self._held
         if len(data) > _HELD_BYTES:
             self.flush()
-            if not writer.is_closing():
-                writer.write(data)
+            if not transport.is_closing():
+                transport.write(data)
+                if writer is not None:
+                    writer.written = True
             return
         if not held:
             self._call_soon(self.flush)
-        held.append((writer, data))
+        held.append((transport, data, writer))
 
-    def close(self, writer: Writer) -> None:
-        """Close `writer` behind what was written to it."""
+    def close(self, transport: Transport) -> None:
+        """Close `transport` behind what was written to it."""
         if not self._held:
-            writer.close()
+            transport.close()
         else:
-            self._held.append((writer, None))
+            self._held.append((transport, None, None))
 
     def flush(self) -> None:
         """Write now."""
@@ -63,15 +71,17 @@ class Outbox:
             held, self._held = self._held, []
             at = 0
             try:
-                for writer, data in held:
+                for transport, data, writer in held:
                     at += 1
-                    if writer.is_closing():
+                    if transport.is_closing():
                         # It was reset since, or the peer closed it: nobody reads this.
                         continue
                     if data is None:
-                        writer.close()
-                    else:
-                        writer.write(data)
+                        transport.close()
+                        continue
+                    transport.write(data)
+                    if writer is not None:
+                        writer.written = True
             except BaseException:
                 # One that fails must not take the others with it.
                 self._held = held[at:] + self._held

@@ -122,7 +122,7 @@ class Relay:
             exchange.happened(Event.REQUEST_RECEIVED)
         if self._sent:
             assert self._upstream is not None
-            self._proxy.outbox.write(self._upstream, data)
+            self._proxy.outbox.write(self._upstream.transport, data, self._upstream)
             if done and not exchange.is_committed:
                 self._client.set_deadline(now + self._proxy.config.response_timeout)
             else:
@@ -149,10 +149,10 @@ class Relay:
         head = request.head_for(upstream.endpoint, client.forwarded_for, exchange.request_id)
         body = self._body
         if body is None:
-            self._proxy.outbox.write(upstream, head)
+            self._proxy.outbox.write(upstream.transport, head, upstream)
             client.set_deadline(now + self._proxy.config.response_timeout)
             return
-        self._proxy.outbox.write(upstream, b"".join([head, *body.pieces()]))
+        self._proxy.outbox.write(upstream.transport, b"".join([head, *body.pieces()]), upstream)
         body.was_sent()
         if exchange.is_request_complete:
             client.set_deadline(now + self._proxy.config.response_timeout)

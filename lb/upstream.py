@@ -142,15 +142,6 @@ class Upstream(asyncio.Protocol):
         self.decoder = None
         self.reused = True
 
-    def write(self, data: bytes) -> None:
-        """Send bytes of a request."""
-        self.written = True
-        self.transport.write(data)
-
-    def is_closing(self) -> bool:
-        """Is it closed or closing? Then nothing more can be written."""
-        return self.transport.is_closing()
-
     def is_usable(self) -> bool:
         """Is the connection open, as far as is known?"""
         return not self.transport.is_closing()

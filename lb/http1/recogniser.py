@@ -14,7 +14,8 @@ from lb.http1.message import TOKEN, Field, RequestHead, ResponseHead, is_special
 _CRLF = b"\r\n"
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!\x22$-~]*) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([!-~](?:[ !-~]*[!-~])?)")
-_PLAIN_FIELD = re.compile(rb"(" + TOKEN + rb"): ([!-~](?:[ !-~]*[!-~])?)")
+_NAME = re.compile(TOKEN)
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 _FRAMING = frozenset([b"content-length", b"transfer-encoding"])
@@ -48,11 +49,14 @@ class FieldLines:
         for line in [line for line in lines if line not in plain]:
             field = self._special.get(line)
             if field is None:
-                match = _PLAIN_FIELD.fullmatch(line)
-                if match is None:
+                name, _, value = line.partition(b": ")
+                # Visible characters and inner spaces, and not nothing. (A quarter cheaper than a regular expression.)
+                if not value or value[0] == 32 or value[-1] == 32 or value.translate(None, _PRINTABLE):
                     return None
-                name, value = match.groups()
-                key, is_special, remember = self._names.get(name) or self._learn(name)
+                known = self._names.get(name) or self._learn(name)
+                if known is None:
+                    return None
+                key, is_special, remember = known
                 remember = remember and len(line) <= _LINE_BYTES
                 if not is_special:
                     if remember:
@@ -68,7 +72,9 @@ class FieldLines:
             found.append(field)
         return found
 
-    def _learn(self, name: bytes) -> tuple[bytes, bool, bool]:
+    def _learn(self, name: bytes) -> tuple[bytes, bool, bool] | None:
+        if _NAME.fullmatch(name) is None:
+            return None
         key = name.lower()
         known = (key, self._is_special(key), key not in _NOT_REMEMBERED)
         if len(self._names) >= _NAMES:
