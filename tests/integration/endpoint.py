@@ -172,8 +172,9 @@ class Endpoint:
         for connection in self.connections:
             if not connection.is_closed:
                 connection.is_closed = True
-                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-                connection.socket.shutdown(socket.SHUT_RD)
+                with suppress(OSError):  # the other side was first
+                    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                    connection.socket.shutdown(socket.SHUT_RD)
 
     def swallow(self) -> None:
         """From now on connects are neither accepted nor refused (Linux). What is connected goes on."""
