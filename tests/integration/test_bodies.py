@@ -264,3 +264,33 @@ def test_an_endpoint_that_closes_a_head_early_gets_the_next_attempt_elsewhere(
     client = balancer(a, b).client()
     assert [client.get().body for _ in range(2)] == [BODY, BODY]
     assert [len(a.requests), len(b.requests)] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["length", "chunked, with extensions", "until close"])
+def test_a_response_in_two_segments_cut_anywhere(name: str, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    raw = RESPONSES[name][0].replace(BODY, b"abc").replace(b"Content-Length: 768", b"Content-Length: 3")
+    cut = 1
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def answer(connection: Connection, message: object) -> None:
+        connection.send(raw[:cut])
+        begun.set()
+        assert goes_on.wait(5)
+        connection.send(raw[cut:])
+        if name == "until close":
+            connection.close()
+
+    a = endpoint(default=answer)
+    lb = balancer(a)
+    client = lb.client()
+    for cut in range(1, len(raw)):
+        begun.clear()
+        goes_on.clear()
+        client.send(request())
+        assert begun.wait(5)
+        for _ in range(2):  # a turn of the loop, and one more
+            lb.call(lambda: None)
+        goes_on.set()
+        message = client.read_response()
+        assert (message.status, message.body) == (200, b"abc"), raw[:cut]
+    assert len(a.requests) == len(raw) - 1
