@@ -9,7 +9,7 @@ from typing import cast
 from lb.deadline import NEVER
 from lb.errors import PROXY_STATUS_ERRORS, EndReason
 from lb.exchange import Exchange
-from lb.flow import ANY_REASON, BACKLOG, WRITER_FULL, Flow
+from lb.flow import ANY_REASON, BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
 from lb.http1.forwarding import CACHED_HEAD_BYTES, Request
 from lb.http1.framing import BodyDecoder, body_decoder
 from lb.http1.inbox import Inbox, body_too_large
@@ -301,6 +301,9 @@ class Downstream(asyncio.Protocol):
             self._finish(linger=unread or exchange.request.persistent or bool(self._inbox.data))
             return
         self._head_begun = False
+        if self.request_flow.held:
+            # Whatever its endpoint did not take: the next request has another one.
+            self.request_flow.release(WRITER_FULL | NOT_CONNECTED)
         self.set_deadline(self._proxy.idle_deadline(now))
         if self._inbox.data:
             self._read_requests()

@@ -88,6 +88,8 @@ class Listener:
         self._on_pause = on_pause
         self._starting: set[asyncio.Task[object]] = set()
         self._accepting = False
+        self._is_full = False
+        """Is accepting paused because there is no room?"""
         self._retry: asyncio.TimerHandle | None = None
 
     @property
@@ -103,6 +105,7 @@ class Listener:
     def start(self) -> None:
         """Begin to accept."""
         self._accepting = True
+        self._is_full = False
         for sock in self._sockets:
             self._loop.add_reader(sock, self._accept, sock)
 
@@ -140,6 +143,7 @@ class Listener:
     def _accept(self, sock: socket.socket) -> None:
         for _ in range(_BATCH):
             if not self._has_room(len(self._starting)):
+                self._is_full = True
                 self._on_pause()
                 self.pause()
                 return
@@ -165,8 +169,14 @@ class Listener:
         connection.setblocking(False)
         task = self._loop.create_task(self._serve(connection))
         self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+        task.add_done_callback(self._started)
         return True
+
+    def _started(self, task: asyncio.Task[object]) -> None:
+        """A connection has its protocol, or none any more: it no longer counts as starting."""
+        self._starting.discard(task)
+        if self._is_full and self._has_room(len(self._starting)):
+            self.resume()
 
     async def _serve(self, connection: socket.socket) -> None:
         try:

@@ -127,7 +127,7 @@ class Relay:
                 self._client.set_deadline(now + self._proxy.config.response_timeout)
             else:
                 self._passed_on(now)
-        elif self._body.size >= max(self._proxy.service.rules.body_limit, 65536):
+        elif not done and self._body.size >= max(self._proxy.service.rules.body_limit, 65536):
             self._client.request_flow.hold(NOT_CONNECTED)
 
     def upstream_ready(self, upstream: Upstream, now: float) -> None:
@@ -293,7 +293,6 @@ class Relay:
         If not, its response came early and the connection is of no more use. Closed in order it would stay in the
         kernel behind what the endpoint does not read, for many minutes.
         """
-        self._client.request_flow.release(WRITER_FULL)
         if complete:
             return not upstream.transport.get_write_buffer_size()
         return not unsent_bytes(upstream.transport)
