@@ -89,3 +89,32 @@ def test_with_few_descriptors_clients_wait_and_are_served(variant: Variant, endp
         assert outcome.statuses == {200: 60}
         assert lb.find(r"\[ERROR\]") is None
     assert len(a.requests) == 60
+
+
+@pytest.mark.parametrize("gone", [1, 3])
+def test_clients_that_were_reset_in_the_queue(gone: int, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    lb = balancer(endpoint(), max_connections=1)
+    with lb.frozen():
+        for _ in range(gone):
+            lb.client().reset()
+        clients = [lb.client() for _ in range(3)]
+        for client in clients:
+            client.send(request("GET", "/", "Connection: close"))
+    for client in clients:
+        assert client.read_response().status == 200
+        client.close()
+    eventually(lambda: lb.counter(metrics.CONNECTIONS_OPEN) == 0, "the end")
+
+
+def test_many_clients_that_were_reset_in_the_queue(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    lb = balancer(endpoint(), max_connections=2)
+    for n in range(40):
+        with lb.frozen():
+            for m in range(4):
+                client = lb.client()
+                if m % 2:
+                    client.send(request())
+                client.reset()
+        if n % 5 == 0:
+            assert lb.client().get("/", "Connection: close").status == 200
+    assert lb.client().get().status == 200
