@@ -27,8 +27,8 @@ class Inbox:
 
         Raises MessageError as `next_request` does.
         """
-        size = len(data)
-        if data.find(b"\r\n\r\n") != size - 4 or size > self._reader.limits.head_bytes or data[0] == 13:
+        end = data.find(b"\r\n\r\n") + 4
+        if end != len(data) or end > self._reader.limits.head_bytes or data[0] == 13 or end < 5:
             return None
         request = self._reader.read(data)
         if body_limit and request.framing.length > body_limit:

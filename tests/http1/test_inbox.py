@@ -166,3 +166,20 @@ def test_without_a_limit_any_length_is_accepted() -> None:
 def test_the_error_for_a_body_names_the_limit() -> None:
     error = body_too_large(1000)
     assert (error.status, error.what, error.detail) == (413, "body_too_large", "the request's body is over 1000 bytes")
+
+
+@pytest.mark.parametrize(
+    "data", [b"G", b"GE", b"GET", b"GET ", b"\r\n\r", b"\r\n\r\n", GET[:-1], GET + b"x", b"\r\n" + GET, GET * 2]
+)
+def test_what_is_not_exactly_one_head_takes_the_long_way(data: bytes) -> None:
+    assert new_inbox().whole_request(data, 0) is None
+
+
+def test_exactly_one_head_needs_no_detour() -> None:
+    request = new_inbox().whole_request(GET, 0)
+    assert request is not None
+    assert request.target == b"/a"
+    post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
+    assert new_inbox().whole_request(post, 9) is not None
+    with pytest.raises(MessageError, match="over 8 bytes"):
+        new_inbox().whole_request(post, 8)
