@@ -294,3 +294,19 @@ def test_a_response_in_two_segments_cut_anywhere(name: str, balancer: MakeBalanc
         message = client.read_response()
         assert (message.status, message.body) == (200, b"abc"), raw[:cut]
     assert len(a.requests) == len(raw) - 1
+
+
+@pytest.mark.parametrize("raw", [request(), request("POST", body=b"abc")], ids=["get", "post"])
+def test_a_request_in_two_segments_cut_anywhere(raw: bytes, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    a = endpoint()
+    lb = balancer(a)
+    client = lb.client()
+    for cut in range(1, len(raw)):
+        with lb.frozen():
+            client.send(raw[:cut])
+        for _ in range(2):  # a turn of the loop, and one more
+            lb.call(lambda: None)
+        client.send(raw[cut:])
+        assert client.read_response().status == 200, f"cut behind {raw[:cut]!r}"
+    assert len(a.requests) == len(raw) - 1
+    assert len(a.connections) == 1
