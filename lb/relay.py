@@ -358,8 +358,12 @@ class Relay:
             self._drop_upstream()
             self._answer(504, EndReason.RESPONSE_TIMEOUT, "the endpoint did not answer in time")
         else:
+            is_endpoints = self._client.request_flow.held & WRITER_FULL
             self._drop_upstream()
-            self._answer(408, EndReason.BODY_TIMEOUT, "the request's body made no progress")
+            if is_endpoints:
+                self._answer(504, EndReason.BODY_TIMEOUT, "the endpoint does not take the request's body")
+            else:
+                self._answer(408, EndReason.BODY_TIMEOUT, "the request's body made no progress")
 
     def _makes_progress(self, now: float) -> bool:
         """Did either side take bytes within `bodyIdleTimeout`?"""

@@ -226,7 +226,7 @@ class Upstream(asyncio.Protocol):
         """A final head is here; its body begins in `data` at `end`."""
         self._interims = 0
         framing = _NO_BODY if self._is_head else response.framing
-        self.reusable = response.reusable
+        self.reusable = response.reusable_after_head if self._is_head else response.reusable
         size = len(data) - end
         if framing.kind == NO_BODY or (framing.kind == LENGTH and size >= framing.length):
             # The whole response is here.

@@ -209,7 +209,17 @@ def framing_for_client(framing: Framing, minor: int) -> Framing:
 class Response:
     """A response as it is forwarded: everything that the data path needs to know of its head."""
 
-    __slots__ = ("_fields", "_length", "framing", "has_date", "minor", "plain", "reusable", "status")
+    __slots__ = (
+        "_fields",
+        "_length",
+        "framing",
+        "has_date",
+        "minor",
+        "plain",
+        "reusable",
+        "reusable_after_head",
+        "status",
+    )
 
     def __init__(self, head: ResponseHead, framing: Framing, fields: bytes, length: bytes) -> None:
         self.status = head.status
@@ -221,6 +231,8 @@ class Response:
         self.has_date = True
         self.reusable = False
         """May another request follow on the endpoint's connection?"""
+        self.reusable_after_head = False
+        """The same for HEAD, whose response has no body that only the connection's end could end."""
         self.plain: bytes | None = None
         """The whole head to send in the common case: the client keeps its connection, the framing stays as it is."""
 
@@ -264,6 +276,7 @@ def prepare_response(head: ResponseHead) -> Response:
     response = Response(head, framing, fields, length)
     response.has_date = has_date
     response.reusable = trusted and persistent
+    response.reusable_after_head = persistent and (trusted or framing.kind == UNTIL_CLOSE)
     if response.has_date and framing.kind in (LENGTH, CHUNKED, NO_BODY):
         response.plain = response.head_for(framing=framing, close=False, date=b"")
     return response

@@ -169,3 +169,19 @@ def test_http_1_0_has_no_chunks_and_http_1_1_need_not_close(minor: int) -> None:
 )
 def test_whether_another_request_may_follow(lines: list[bytes], start: bytes, reusable: bool) -> None:
     assert read(*lines, start=start).reusable is reusable
+
+
+@pytest.mark.parametrize(
+    ("lines", "after_get", "after_head"),
+    [
+        ((), False, True),
+        ((b"Content-Length: 5",), True, True),
+        ((b"Connection: close",), False, False),
+        ((b"Content-Length: 5", b"Connection: close"), False, False),
+        ((b"Content-Length: 5", b"Transfer-Encoding: chunked"), False, False),
+    ],
+)
+def test_whether_another_request_may_follow_a_head(lines: tuple[bytes, ...], after_get: bool, after_head: bool) -> None:
+    raw = b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"", b""])
+    response = prepare_response(HeadParser(HeadLimits()).response(raw))
+    assert (response.reusable, response.reusable_after_head) == (after_get, after_head)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
 from lb import metrics
-from tests.fakes import DEADLINE, Message, chunked, eventually, request
+from tests.fakes import DEADLINE, Client, Message, chunked, eventually, request
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
 from tests.integration.endpoint import Connection, never, respond_when, response
 
@@ -266,3 +267,31 @@ def test_an_injected_clock_moves_the_time_outs(balancer: MakeBalancer, endpoint:
     hours[0] = 1.0
     assert client.get().status == 200, "it had asked in time, as far as anybody noticed"
     assert [c.requests for c in a.connections] == [1, 1], "the idle connection to the endpoint had expired"
+
+
+def test_an_endpoint_that_does_not_take_the_body(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    """It is the endpoint that stands still, and the client is told so."""
+    done = threading.Event()
+
+    def stand_still(connection: Connection) -> None:
+        assert connection.read_head() is not None
+        assert done.wait(DEADLINE)
+        connection.is_closed = True
+
+    lb = balancer(endpoint(script=stand_still, receive_buffer=4096), body_idle_timeout=SHORT)
+    client = lb.client()
+    client.send(request("POST", "/", "Content-Length: 30000000"))
+    sender = threading.Thread(target=lambda: _send_all(client, 30_000_000))
+    sender.start()
+    try:
+        message = client.read_response("POST")
+        assert (message.status, reason(message)) == (504, "body_timeout")
+    finally:
+        done.set()
+        client.close()
+        sender.join(DEADLINE)
+
+
+def _send_all(client: Client, size: int) -> None:
+    with suppress(OSError):
+        client.send(b"x" * size)
