@@ -49,9 +49,15 @@ def test_uvloop_that_is_not_there_is_refused_with_what_to_do() -> None:
         new_event_loop("uvloop")
 
 
-@pytest.mark.parametrize("name", ["epoll", "trio", ""])
-def test_what_is_not_built_is_refused_with_what_to_do(name: str) -> None:
-    with pytest.raises(LoopUnavailableError, match="not built yet: set loop to") as caught:
+def test_epoll_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(eventloop.select, "epoll", raising=False)
+    with pytest.raises(LoopUnavailableError, match="on Linux only: set loop to"):
+        new_event_loop("epoll")
+
+
+@pytest.mark.parametrize("name", ["trio", ""])
+def test_what_is_not_known_is_refused_with_what_to_do(name: str) -> None:
+    with pytest.raises(LoopUnavailableError, match="not known: set loop to") as caught:
         resolve_loop_name(name)
     assert f"loop: {name}" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,71 @@
+"""epoll, with what each descriptor waits for remembered, so that nothing is asked of the kernel twice.
+
+Facts about epoll that this relies on (epoll(7), epoll_ctl(2)):
+
+- It is level-triggered here: what was not read or written is reported again. So whoever is told may take a bounded bite
+  of each event, and an event that is reported for nothing costs one EAGAIN.
+- EPOLLERR and EPOLLHUP are reported whether or not they were asked for. A descriptor whose owner does not react to them
+  must be taken out, or the loop spins.
+- EPOLLRDHUP tells of a peer's FIN although nothing is read: it is how a paused reader learns of it.
+- Closing the last descriptor of a socket takes it out of the set by itself, but a duplicate keeps it in: it is always
+  taken out first.
+- An event may be reported for a descriptor that was closed, and even opened anew, by a callback of the same batch. Who
+  is told is looked up when the event is dispatched, and takes an event for nothing well.
+- A regular file can't be polled: EPERM.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from contextlib import suppress
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+PEER_CLOSED = select.EPOLLRDHUP
+ERROR = select.EPOLLERR
+HANG_UP = select.EPOLLHUP
+
+Ready = Callable[[int], None]
+"""Told that its descriptor has events. Must not raise."""
+
+
+class Poller:
+    """An epoll set, and who is told of each descriptor in it."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
+        self._interest: dict[int, int] = {}
+        self.told: dict[int, Ready] = {}
+        self.wait = self._epoll.poll
+        """`wait(timeout, most)`: up to `most` pairs of (descriptor, events); seconds, negative for no limit."""
+
+    def add(self, fd: int, ready: Ready, events: int) -> None:
+        """Tell `ready` of `events` of `fd`."""
+        if fd in self._interest:
+            self.told[fd] = ready
+            self.change(fd, events)
+            return
+        self._epoll.register(fd, events)
+        self._interest[fd] = events
+        self.told[fd] = ready
+
+    def change(self, fd: int, events: int) -> None:
+        """Tell of `events` of `fd` from now on."""
+        if self._interest[fd] != events:
+            self._epoll.modify(fd, events)
+            self._interest[fd] = events
+
+    def remove(self, fd: int) -> None:
+        """Tell nothing of `fd` any more."""
+        if self._interest.pop(fd, None) is not None:
+            del self.told[fd]
+            # An error means that it was closed by somebody else: the kernel took it out by itself.
+            with suppress(OSError):
+                self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Close the set."""
+        self._interest.clear()
+        self.told.clear()
+        self._epoll.close()

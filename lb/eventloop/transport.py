@@ -1,0 +1,307 @@
+"""A TCP or Unix stream socket as an asyncio transport, told of readiness without anything in between."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from typing import Any
+
+from lb.eventloop.poller import ERROR, HANG_UP, PEER_CLOSED, READ, WRITE
+from lb.eventloop.transport_base import HIGH_WATER, TransportBase
+
+_READ_LARGE = 262144
+_IOV_MAX = 64
+_WARN_AFTER_LOST = 5
+
+
+class SocketTransport(TransportBase):
+    """The transport of one connected stream socket.
+
+    The contract is that of asyncio's own. Beyond it: a protocol with a method `peer_closed` is told of a FIN that comes
+    while reading is paused, and a reset is reported whether or not it reads.
+    """
+
+    __slots__ = ()
+
+    # Start
+
+    def start(self, waiter: asyncio.Future[None] | None = None, *, read_now: bool = False) -> None:
+        """Tell the protocol that it is connected, and read from now on; `read_now` also tries to read at once."""
+        self._starting = False
+        try:
+            if not self._closing:
+                self._protocol.connection_made(self)
+        finally:
+            if not self._closing:
+                self._reading = not self._paused
+                if self._reading:
+                    self._watch(READ | PEER_CLOSED)
+                if read_now and self._reading:
+                    # Most clients have sent their request by the time they are accepted.
+                    self._read()
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    # Events
+
+    def ready(self, events: int) -> None:
+        """Read and write as far as one call goes."""
+        if events == READ:
+            # Nearly always.
+            if self._reading:
+                self._read()
+                return
+            self._not_reading(events)
+            return
+        if events & ~WRITE:
+            if self._reading:
+                self._read()
+            else:
+                self._not_reading(events)
+        if events & WRITE or (events & (ERROR | HANG_UP) and self._buffer):
+            self._flush()
+
+    def _not_reading(self, events: int) -> None:
+        """Something can be read, but must not be now. A reset is told all the same, and so is a FIN."""
+        if events & ERROR or (events & HANG_UP and not self._eof_written and not self._read_eof):
+            error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                exception = OSError(error, "connection lost")
+                self._fatal(exception)
+                return
+        interest = (self._interest & ~READ) | ERROR
+        if events & (PEER_CLOSED | HANG_UP):
+            interest &= ~PEER_CLOSED
+        if events & HANG_UP and not interest & WRITE:
+            # It is reported again and again, whatever is asked for: until it is read, take it out.
+            interest = 0
+        self._watch(interest)
+        if events & PEER_CLOSED and not self._peer_closed and not self._read_eof and not self._closing:
+            self._peer_closed = True
+            told = getattr(self._protocol, "peer_closed", None)
+            if told is not None:
+                told()
+
+    def _read_data(self) -> None:
+        try:
+            data = self._receive(self._read_size)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fatal(error)
+            return
+        if not data:
+            self._eof()
+            return
+        if len(data) == self._read_size:
+            self._read_size = _READ_LARGE
+        try:
+            self._protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal(error, "Fatal error: protocol.data_received() call failed.")
+
+    def _read_into(self) -> None:
+        try:
+            buffer = self._protocol.get_buffer(-1)
+            if not len(buffer):
+                raise RuntimeError("get_buffer() returned an empty buffer")
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal(error, "Fatal error: protocol.get_buffer() call failed.")
+            return
+        try:
+            count = self._sock.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fatal(error)
+            return
+        if not count:
+            self._eof()
+            return
+        try:
+            self._protocol.buffer_updated(count)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal(error, "Fatal error: protocol.buffer_updated() call failed.")
+
+    def _eof(self) -> None:
+        self._read_eof = True
+        self._reading = False
+        try:
+            keep_open = self._protocol.eof_received()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fatal(error, "Fatal error: protocol.eof_received() call failed.")
+            return
+        if keep_open:
+            self._watch((self._interest & WRITE) | ERROR)
+        else:
+            self.close()
+
+    # Reading
+
+    def is_reading(self) -> bool:
+        """Does it read?"""
+        return not self._closing and not self._paused
+
+    def pause_reading(self) -> None:
+        """Stop reading. The kernel is asked for nothing until there is something that must not be read."""
+        if not self._closing:
+            self._paused = True
+            self._reading = False
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._closing or not self._paused:
+            return
+        self._paused = False
+        if not self._starting and not self._read_eof:
+            self._reading = True
+            self._watch((self._interest & WRITE) | READ | PEER_CLOSED)
+
+    # Writing
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send `data` now as far as the kernel takes it; buffer the rest."""
+        if not self._plain or type(data) is not bytes:
+            self._check_write(data)
+            if self._lost:
+                return
+        if not data:
+            return
+        if not self._buffer:
+            try:
+                sent = self._send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._fatal(error)
+                return
+            if sent == len(data):
+                return
+            # What is not immutable may change before it is sent.
+            data = memoryview(data if type(data) is bytes else bytes(data))[sent:]
+            self._buffer = deque((data,))
+            self._buffered = len(data)
+            self._watch(self._interest | WRITE)
+        else:
+            self._buffer.append(data if type(data) is bytes else bytes(data))
+            self._buffered += len(data)
+        if self._buffered > self._high_water:
+            self._pause_protocol()
+
+    def _check_write(self, data: Any) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self._eof_written:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self._empty_waiter is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
+        if self._lost and data:
+            if self._lost >= _WARN_AFTER_LOST:
+                self._loop._warn("socket.send() raised exception.")
+            self._lost += 1
+
+    def _flush(self) -> None:
+        buffer = self._buffer
+        if not buffer:
+            self._watch(self._interest & ~WRITE)
+            return
+        try:
+            if len(buffer) == 1:
+                sent = self._send(buffer[0])
+            else:
+                sent = self._sock.sendmsg([buffer[at] for at in range(min(len(buffer), _IOV_MAX))])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._buffer = None
+            self._buffered = 0
+            self._fatal(error)
+            return
+        self._buffered -= sent
+        while sent:
+            size = len(buffer[0])
+            if size > sent:
+                buffer[0] = memoryview(buffer[0])[sent:]
+                break
+            sent -= size
+            buffer.popleft()
+        if buffer:
+            self._resume_protocol()
+            return
+        self._buffer = None
+        self._watch(self._interest & ~WRITE)
+        self._resume_protocol()
+        if self._empty_waiter is not None:
+            self._empty_waiter.set_result(None)
+        if self._closing:
+            self._connection_lost_soon(None)
+        elif self._eof_written:
+            self._shutdown_write()
+
+    def can_write_eof(self) -> bool:
+        """It can."""
+        return True
+
+    def write_eof(self) -> None:
+        """Send a FIN behind what was written; go on reading."""
+        if self._closing or self._eof_written:
+            return
+        self._eof_written = True
+        self._plain = False
+        if not self._buffer:
+            self._shutdown_write()
+
+    def _shutdown_write(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._fatal(error)
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are buffered."""
+        return self._buffered
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return (low, high)."""
+        return self._low_water, self._high_water
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Pause the protocol above `high` buffered bytes, resume it at `low`."""
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._high_water, self._low_water = high, low
+        if self._buffered > high:
+            self._pause_protocol()
+
+    def _pause_protocol(self) -> None:
+        if not self._protocol_paused:
+            self._protocol_paused = True
+            self._call_protocol(self._protocol.pause_writing, "protocol.pause_writing() failed")
+
+    def _resume_protocol(self) -> None:
+        if self._protocol_paused and self._buffered <= self._low_water:
+            self._protocol_paused = False
+            self._call_protocol(self._protocol.resume_writing, "protocol.resume_writing() failed")
+
+    def _call_protocol(self, method: Any, failed: str) -> None:
+        try:
+            method()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._loop.call_exception_handler(
+                {"message": failed, "exception": error, "transport": self, "protocol": self._protocol}
+            )

@@ -1,0 +1,241 @@
+"""What a stream transport is besides reading and writing: its state, what is told of it, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import warnings
+from asyncio import constants, transports, trsock
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from lb.eventloop.poller import ERROR, PEER_CLOSED, READ, WRITE
+
+if TYPE_CHECKING:
+    from lb.eventloop.watching import WatchingLoop
+
+READ_SMALL = 65536
+HIGH_WATER = 65536
+
+
+class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks for it
+    """The state of a connected stream socket on the loop."""
+
+    __slots__ = (
+        "__weakref__",
+        "_buffer",
+        "_buffered",
+        "_closing",
+        "_empty_waiter",
+        "_eof_written",
+        "_extra_info",
+        "_fd",
+        "_interest",
+        "_lost",
+        "_paused",
+        "_peer_closed",
+        "_plain",
+        "_protocol",
+        "_read",
+        "_read_eof",
+        "_read_size",
+        "_reading",
+        "_receive",
+        "_send",
+        "_server",
+        "_sock",
+        "_starting",
+    )
+
+    # What BaseEventLoop asks for before start_tls and sendfile.
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
+
+    def __init__(
+        self,
+        loop: WatchingLoop,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._send = sock.send
+        self._receive = sock.recv
+        self._extra_info = extra
+        self._server = server
+        self._buffer: deque[bytes | memoryview] | None = None
+        self._buffered = 0
+        self._high_water = HIGH_WATER
+        self._low_water = HIGH_WATER // 4
+        self._protocol_paused = False
+        self._paused = False
+        self._closing = False
+        self._lost = 0
+        self._eof_written = False
+        self._read_eof = False
+        self._peer_closed = False
+        self._interest = 0
+        self._read_size = READ_SMALL
+        self._starting = True
+        self._reading = False
+        """Not paused, not at the end, not closing: are bytes taken when there are some?"""
+        self._plain = True
+        """May bytes be written without further questions?"""
+        self._empty_waiter: asyncio.Future[None] | None = None
+        self.set_protocol(protocol)
+        if server is not None:
+            server._attach()
+        loop._transports[self._fd] = self
+
+    def ready(self, events: int) -> None:
+        """Read and write as far as one call goes."""
+        raise NotImplementedError
+
+    def _read_data(self) -> None:
+        raise NotImplementedError
+
+    def _read_into(self) -> None:
+        raise NotImplementedError
+
+    def _watch(self, interest: int) -> None:
+        if interest != self._interest:
+            if not self._interest:
+                self._loop._poller.add(self._fd, self.ready, interest)
+            elif interest:
+                self._loop._poller.change(self._fd, interest)
+            else:
+                self._loop._poller.remove(self._fd)
+            self._interest = interest
+
+    # Information
+
+    def remember_addresses(self) -> None:
+        """Find both addresses out now, so that they are known after the end as well."""
+        for name in ("sockname", "peername", "socket"):
+            self.get_extra_info(name)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return `socket`, `sockname`, `peername`, or what TLS has added; found out when it is asked for."""
+        extra = self._extra_info
+        if extra is None:
+            extra = self._extra_info = {}
+        if name not in extra:
+            if name == "socket":
+                extra[name] = trsock.TransportSocket(self._sock)
+            elif name in ("sockname", "peername"):
+                try:
+                    extra[name] = self._sock.getsockname() if name == "sockname" else self._sock.getpeername()
+                except OSError:
+                    extra[name] = None
+        return extra.get(name, default)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._sock.fileno() < 0 else "closing" if self._closing else "open"
+        return f"<{type(self).__name__} {state} fd={self._fd} buffered={self._buffered}>"
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Tell another protocol from now on."""
+        self._protocol: Any = protocol
+        self._read = self._read_into if isinstance(protocol, asyncio.BufferedProtocol) else self._read_data
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+        return cast(asyncio.BaseProtocol, self._protocol)
+
+    def is_closing(self) -> bool:
+        """Is it closed or closing?"""
+        return self._closing
+
+    # The end
+
+    def close(self) -> None:
+        """Close behind what was written."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reading = False
+        if self._buffer:
+            self._watch(WRITE)
+        else:
+            self._connection_lost_soon(None)
+
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+        self._force_close(None)
+
+    def _fatal(self, error: BaseException, message: str = "Fatal error on transport") -> None:
+        if isinstance(error, OSError):
+            if self._loop.get_debug():
+                self._loop._debug_log("%r: %s", self, message, error)
+        else:
+            self._loop.call_exception_handler(
+                {"message": message, "exception": error, "transport": self, "protocol": self._protocol}
+            )
+        self._force_close(error)
+
+    def _force_close(self, error: BaseException | None) -> None:
+        if self._lost:
+            return
+        self._buffer = None
+        self._buffered = 0
+        self._closing = True
+        self._reading = False
+        self._connection_lost_soon(error)
+
+    def _connection_lost_soon(self, error: BaseException | None) -> None:
+        self._lost += 1
+        self._plain = False
+        self._watch(0)
+        self._loop.call_soon(self._connection_lost, error)
+
+    def _connection_lost(self, error: BaseException | None) -> None:
+        try:
+            if not self._starting:
+                self._protocol.connection_lost(error)
+        finally:
+            self._loop._transports.pop(self._fd, None)
+            self._sock.close()
+            self._protocol = None
+            # A method of ours: it would keep us alive.
+            del self._read
+            server, self._server = self._server, None
+            if server is not None:
+                server._detach()
+            if self._empty_waiter is not None and not self._empty_waiter.done():
+                self._empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+
+    def __del__(self) -> None:
+        sock = getattr(self, "_sock", None)
+        if sock is not None and sock.fileno() >= 0:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
+            sock.close()
+
+    # For sendfile
+
+    def _lend(self) -> socket.socket:
+        """Let somebody else use the socket: nothing is read or written here until `_take_back`."""
+        self._watch(0)
+        self._loop._transports.pop(self._fd, None)
+        return self._sock
+
+    def _take_back(self) -> None:
+        if not self._lost:
+            self._loop._transports[self._fd] = self
+            self._watch(READ | PEER_CLOSED if self._reading else ERROR)
+
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        if self._empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        self._empty_waiter = self._loop.create_future()
+        self._plain = False
+        if not self._buffer:
+            self._empty_waiter.set_result(None)
+        return self._empty_waiter
+
+    def _reset_empty_waiter(self) -> None:
+        self._empty_waiter = None
+        self._plain = not self._lost and not self._eof_written

@@ -1,0 +1,126 @@
+"""The turn of the loop: events, timers, callbacks; and what wakes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from lb.eventloop.poller import READ, Poller
+from lb.eventloop.timers import Timers
+from lb.eventloop.wakeup import ThreadWakeup
+
+log = logging.getLogger("asyncio")
+
+_EVENTS_BATCH = 512
+# epoll_wait takes an int of milliseconds; a day is as good as for ever.
+_LONGEST_WAIT = 86400.0
+
+
+class TurningLoop(asyncio.BaseEventLoop):
+    """Runs events, timers and callbacks."""
+
+    # What BaseEventLoop keeps for its subclasses.
+    _ready: Any
+    _stopping: bool
+    _debug: bool
+    _check_closed: Callable[[], None]
+    _check_thread: Callable[[], None]
+    _check_callback: Callable[[object, str], None]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._poller = Poller()
+        self._timers: Timers[asyncio.TimerHandle] = Timers()
+        self._thread_wakeup = ThreadWakeup()
+        self._poller.add(self._thread_wakeup.fileno(), self._thread_wakeup.ready, READ)
+        self._clock_resolution = 1e-9
+        self._current_handle: asyncio.Handle | None = None
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        poller = self._poller
+        if ready or self._stopping:
+            timeout = 0.0
+        else:
+            when = self._timers.next_when()
+            timeout = -1.0 if when is None else min(max(when - self.time(), 0.0), _LONGEST_WAIT)
+        told = poller.told
+        for fd, happened in poller.wait(timeout, _EVENTS_BATCH):
+            tell = told.get(fd)
+            if tell is not None:
+                tell(happened)
+        if self._timers:
+            # A timer that is due within the clock's resolution is due.
+            for timer in self._timers.pop_due(self.time() + self._clock_resolution):
+                timer._scheduled = False  # type: ignore[attr-defined]
+                ready.append(timer)
+        if self._debug:
+            self._run_slowly(len(ready))
+            return
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+        handle = None  # An exception's traceback may hold the frame, and with it the last handle.
+
+    def _run_slowly(self, count: int) -> None:
+        """Run `count` callbacks in debug mode: say which took long."""
+        for _ in range(count):
+            handle = self._ready.popleft()
+            if handle._cancelled:
+                continue
+            try:
+                self._current_handle = handle
+                began = self.time()
+                handle._run()
+                took = self.time() - began
+                if took >= self.slow_callback_duration:
+                    log.warning("Executing %r took %.3f seconds", handle, took)
+            finally:
+                self._current_handle = None
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Call `callback` at `when` on the loop's clock."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        self._check_closed()
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_at")
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        if timer._source_traceback:  # type: ignore[attr-defined]
+            del timer._source_traceback[-1]  # type: ignore[attr-defined]
+        self._timers.push(when, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if handle._scheduled:  # type: ignore[attr-defined]
+            self._timers.note_cancelled()
+
+    def _write_to_self(self) -> None:
+        self._thread_wakeup.wake()
+
+    def _process_events(self, event_list: object) -> NoReturn:
+        raise NotImplementedError("_process_events: events go straight to their sinks")
+
+    def close(self) -> None:
+        """Close the loop; it must not run."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        super().close()
+        self._timers.clear()
+        self._thread_wakeup.close()
+        self._poller.close()
+
+    def _debug_log(self, message: str, *args: object) -> None:
+        log.debug(message, *args, exc_info=True)
+
+    def _warn(self, message: str) -> None:
+        log.warning(message)
