@@ -29,7 +29,6 @@ NOT_BUILT: dict[str, str] = {
     "snapshotMaxAge": f"only Kubernetes discovery needs a snapshot to start from, and {_KUBERNETES}",
     "panic": "in this version every endpoint of the snapshot counts as ready",
     "policy": "this version has round_robin only",
-    "loop": "this version runs on uvloop or asyncio",
     "tunnelIdleTimeout": "this version has no tunnels",
     "retryOn": "this version retries on connect and reset only",
     "allowedUpgrades": "this version has no tunnels and drops every Upgrade",
@@ -44,7 +43,6 @@ NOT_BUILT: dict[str, str] = {
 _IN_FORCE: dict[str, Callable[[Any], bool]] = {
     "discovery": lambda value: value != "kubernetes",
     "backendPort": lambda value: isinstance(value, int),
-    "loop": lambda value: value != "epoll",
     "retryOn": lambda value: {"connect", "reset"}.issuperset(value),
 }
 

@@ -29,7 +29,7 @@ HELP: dict[str, str] = {
     "kubeconfig": "path of a kubeconfig (not built yet)",
     "endpointsApi": "endpointslices or endpoints (not built yet)",
     "policy": "round_robin",
-    "loop": "auto, uvloop or asyncio",
+    "loop": "auto, epoll (our own, Linux), uvloop or asyncio",
     "parser": "auto, or h11 for every head",
     "connectTimeout": "seconds per connect",
     "requestHeadTimeout": "seconds for a request's head to arrive",

@@ -141,6 +141,13 @@ class Downstream(asyncio.Protocol):
         self._proxy.outbox.flush()
         return False
 
+    def peer_closed(self) -> None:
+        """Our own loop tells of a FIN that comes while reading is paused; the others tell it when that is read."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.is_committed and self._proxy.config.abort_on_client_fin:
+            self._client_lost()
+            self._reset()
+
     def _is_owed(self) -> bool:
         """Is anything owed to a client that has sent its FIN?"""
         exchange = self._exchange

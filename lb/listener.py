@@ -65,6 +65,10 @@ def _explain(host: str, port: int, error: OSError) -> str:
     return f"can't listen on {place}: {error.strerror}"
 
 
+MakeTransport = Callable[[asyncio.BaseProtocol, socket.socket], object]
+"""Gives a connected socket its transport and its protocol, at once."""
+
+
 class Listener:
     """Accepts connections from `sockets` and gives each a protocol from `factory`."""
 
@@ -87,6 +91,8 @@ class Listener:
         self._has_room = has_room
         self._on_pause = on_pause
         self._starting: set[asyncio.Task[object]] = set()
+        # Our own loop needs no task for it.
+        self._make_transport: MakeTransport | None = getattr(loop, "make_transport", None)
         self._accepting = False
         self._is_full = False
         """Is accepting paused because there is no room?"""
@@ -167,6 +173,9 @@ class Listener:
                 self._retry = self._loop.call_later(_EXHAUSTED_PAUSE, self.resume)
             return False
         connection.setblocking(False)
+        if self._make_transport is not None:
+            self._make_transport(self._factory(), connection)
+            return True
         task = self._loop.create_task(self._serve(connection))
         self._starting.add(task)
         task.add_done_callback(self._started)

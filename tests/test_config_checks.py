@@ -43,7 +43,6 @@ REFUSED = {
     "snapshotMaxAge": 60.5,
     "panic": False,
     "policy": "least_requests",
-    "loop": "epoll",
     "tunnelIdleTimeout": 60.5,
     "retryOn": ["connect", "503"],
     "allowedUpgrades": ["websocket"],
@@ -77,7 +76,8 @@ def test_a_refusal_names_the_flag_that_asked(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("loop", "uvloop"), ("loop", "asyncio"), ("retryOn", ["reset"]), ("retryOn", [])]
+    ("key", "value"),
+    [("loop", "epoll"), ("loop", "uvloop"), ("loop", "asyncio"), ("retryOn", ["reset"]), ("retryOn", [])],
 )
 def test_values_that_are_in_force_are_accepted(path: Path, key: str, value: object) -> None:
     load(path, STATIC | {key: value})

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 KEYS = {field.encode_name: field for field in msgspec.structs.fields(Config)}
 
 # Words in code font that are not names in the code.
+_MADE_LATER = {".venv"}
 _WORDS = {"run", "check", "demo", "make test", "podlb demo", "Connection: close", "/metrics"}
 
 
@@ -59,7 +60,7 @@ def test_every_path_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     links = {link.partition("#")[0] for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text)} - {""}
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
-    paths = {word.rstrip("/") for word in _code_words(page) if _is_path(word)}
+    paths = {word.rstrip("/") for word in _code_words(page) if _is_path(word)} - _MADE_LATER
     missing += [path for path in paths if not (ROOT / path).exists()]
     assert not missing
 

@@ -25,6 +25,7 @@ def podlb(name: str, loop: str, parser: str) -> Peer:
 
 PODLB = (
     podlb("podlb-uvloop", loop="uvloop", parser="auto"),
+    podlb("podlb-epoll", loop="epoll", parser="auto"),
     podlb("podlb-asyncio", loop="asyncio", parser="auto"),
     podlb("podlb-h11", loop="uvloop", parser="h11"),
 )

@@ -38,7 +38,12 @@ def test_the_others_keep_connections_alive_and_forward_the_clients_address(name:
 def test_the_rows_of_podlb_differ_in_loop_and_parser_alone(setting: Setting) -> None:
     commands = {name: PEERS[name].argv(setting) for name in PEERS if name.startswith("podlb")}
     varying = {name: [word for word in argv if word not in commands["podlb-h11"]] for name, argv in commands.items()}
-    assert varying == {"podlb-uvloop": ["auto"], "podlb-asyncio": ["asyncio", "auto"], "podlb-h11": []}
+    assert varying == {
+        "podlb-uvloop": ["auto"],
+        "podlb-epoll": ["epoll", "auto"],
+        "podlb-asyncio": ["asyncio", "auto"],
+        "podlb-h11": [],
+    }
 
 
 def test_the_backend_answers_by_itself(setting: Setting) -> None:

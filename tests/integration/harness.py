@@ -32,7 +32,7 @@ class Variant(NamedTuple):
 
 # A further loop is added here and nowhere else.
 DEFAULT_VARIANTS = [Variant("uvloop", "auto"), Variant("asyncio", "auto"), Variant("uvloop", "h11")]
-ALL_VARIANTS = [*DEFAULT_VARIANTS, Variant("asyncio", "h11")]
+ALL_VARIANTS = [*DEFAULT_VARIANTS, Variant("asyncio", "h11"), Variant("epoll", "auto")]
 
 
 class ManualSource:

@@ -57,7 +57,7 @@ def test_an_address_of_another_machine() -> None:
         ('{"port": 8080', r"line 1, column"),
         ("{}", r"no backends are named.*backends"),
         ('{"policy": "least_conn", "backends": ["127.0.0.1:9"]}', r"policy.*round_robin"),
-        ('{"loop": "epoll", "backends": ["127.0.0.1:9"]}', r"loop.*(uvloop|asyncio)"),
+        ('{"loop": "trio", "backends": ["127.0.0.1:9"]}', r"loop.*(uvloop|asyncio)"),
         ('{"port": 8081, "backends": ["127.0.0.1:9"]}', r"port and adminPort are both 8081"),
     ],
 )
