@@ -3,86 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 from typing import cast
 
+from lb.closing import ClosingConnection, Phase
 from lb.deadline import NEVER
-from lb.errors import PROXY_STATUS_ERRORS, EndReason
+from lb.errors import EndReason
 from lb.exchange import Exchange
-from lb.flow import ANY_REASON, BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
+from lb.flow import BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
 from lb.http1.forwarding import CACHED_HEAD_BYTES, Request
 from lb.http1.framing import BodyDecoder, body_decoder
 from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
-from lb.http1.replies import Problem, problem_reply
-from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, EXCHANGES, OWN_REPLIES_4XX, OWN_REPLIES_5XX
-from lb.progress import LOOKS, Progress
+from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, EXCHANGES
 from lb.proxy import Proxy
 from lb.relay import Relay
-from lb.sockets import reset, unsent_bytes
 
 # Of pipelined requests this much is read ahead while a response is pending. Reading goes on below it, because a
 # client's FIN or RST is reported only to a transport that reads.
 _BACKLOG_LIMIT = 65536
 _WRITE_BUFFER_HIGH = 65536
-# RFC 9112, section 9.6: read on for a while after the last response, or the client's unread bytes make a reset of it
-# that can overtake the response.
-_LINGER_SECONDS = 2.0
-_LONGEST_LINGER_SECONDS = 30.0
-_DRAIN_LINGER_SECONDS = 0.5
 
 
-class _Phase(enum.Enum):
-    OPEN = enum.auto()
-    """Requests are read and answered."""
-    LINGERING = enum.auto()
-    """The last response was sent, and our FIN; what still comes is discarded."""
-    CLOSED = enum.auto()
-
-
-class Downstream(asyncio.Protocol):
+class Downstream(ClosingConnection):
     """One client connection."""
 
     __slots__ = (
         "_answering",
         "_body",
         "_body_bytes",
-        "_eof",
         "_exchange",
         "_head_begun",
         "_inbox",
-        "_linger_until",
-        "_phase",
-        "_progress",
-        "_proxy",
         "_relay",
-        "deadline",
-        "filed",
         "forwarded_for",
-        "request_flow",
         "response_flow",
-        "transport",
     )
 
-    transport: asyncio.Transport
-
     def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
+        super().__init__(proxy)
         self._relay = Relay(proxy, self)
         self._exchange: Exchange | None = None
         self._body: BodyDecoder | None = None
         self._body_bytes = 0
         self._inbox = Inbox(proxy.requests)
-        self._eof = False
         self._answering = False
         self._head_begun = True
-        self._phase = _Phase.OPEN
-        self._linger_until = 0.0
-        self._progress = Progress()
-        self.deadline = NEVER
-        self.filed = NEVER
         self.forwarded_for = b""
-        self.request_flow = Flow()
         self.response_flow = Flow()
 
     # What the transport tells us
@@ -104,7 +70,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read heads and bodies; keep what came too early."""
         if self._exchange is None:
-            if not self._inbox.data and self._phase is _Phase.OPEN and not self.response_flow.held:
+            if not self._inbox.data and self._phase is Phase.OPEN and not self.response_flow.held:
                 proxy = self._proxy
                 try:
                     request = proxy.requests.get(data) if len(data) <= CACHED_HEAD_BYTES else None
@@ -116,7 +82,7 @@ class Downstream(asyncio.Protocol):
                 if request is not None:
                     self._begin(request)
                     return
-            elif self._phase is not _Phase.OPEN:
+            elif self._phase is not Phase.OPEN:
                 self._lingered()
                 return
             else:
@@ -152,7 +118,7 @@ class Downstream(asyncio.Protocol):
         """Is anything owed to a client that has sent its FIN?"""
         exchange = self._exchange
         aborts = self._proxy.config.abort_on_client_fin
-        if self._phase is not _Phase.OPEN:
+        if self._phase is not Phase.OPEN:
             return False
         if exchange is None:
             # Requests that are held because it reads slowly; a head that was only begun can't be completed any more.
@@ -171,7 +137,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by either side."""
-        self._phase = _Phase.CLOSED
+        self._phase = Phase.CLOSED
         self._exchange = None
         self._relay.close()
         del self._relay
@@ -192,7 +158,7 @@ class Downstream(asyncio.Protocol):
             return
         self._answering = True
         inbox = self._inbox
-        while inbox.data and self._exchange is None and self._phase is _Phase.OPEN:
+        while inbox.data and self._exchange is None and self._phase is Phase.OPEN:
             if self.response_flow.held:
                 break
             try:
@@ -257,12 +223,6 @@ class Downstream(asyncio.Protocol):
 
     # What the relay asks for
 
-    def set_deadline(self, deadline: float) -> None:
-        """Be told when `deadline` has passed; the one before no longer counts."""
-        self.deadline = deadline
-        if deadline < self.filed:
-            self._proxy.file_deadline(self)
-
     def must_close(self) -> bool:
         """Must this response be the last one on the connection, although the client did not ask for that?"""
         return (
@@ -270,10 +230,6 @@ class Downstream(asyncio.Protocol):
             or self._proxy.closing
             or (self._eof and (not self._inbox.data or self._proxy.config.abort_on_client_fin))
         )
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of a response."""
-        self._proxy.outbox.write(self.transport, data)
 
     def answer(self, status: int, reason: EndReason, detail: str, what: str, retry_after: int | None) -> None:
         """Send a reply of our own to the exchange."""
@@ -289,10 +245,6 @@ class Downstream(asyncio.Protocol):
             close=not exchange.request.persistent or self.must_close(),
             body=not exchange.request.is_head,
         )
-
-    def unsent(self) -> int:
-        """Return how many bytes of responses the client has not taken yet."""
-        return unsent_bytes(self.transport)
 
     def cut(self) -> None:
         """The response can't be completed. A reset shows it to the client whatever framing it reads."""
@@ -334,74 +286,15 @@ class Downstream(asyncio.Protocol):
         )
         self._finish(linger=True)
 
-    def _reply(
-        self,
-        status: int,
-        reason: EndReason,
-        detail: str,
-        what: str,
-        retry_after: int | None,
-        *,
-        request_id: bytes,
-        close: bool,
-        body: bool = True,
-    ) -> None:
-        word = f"{reason}:{what}" if what else str(reason)
-        self._proxy.counters[OWN_REPLIES_4XX if status < 500 else OWN_REPLIES_5XX] += 1
-        self.write(
-            problem_reply(
-                Problem(status, detail, PROXY_STATUS_ERRORS[reason], word, retry_after),
-                request_id=request_id,
-                date=self._proxy.http_date(),
-                close=close,
-                body=body,
-            )
-        )
-
-    def _finish(self, *, linger: bool) -> None:
-        """Close in order behind what was written; with `linger`, read on for a while first."""
-        if self._phase is not _Phase.OPEN:
-            return
-        self._phase = _Phase.LINGERING
-        # Read on, whatever had held it: nothing is passed on any more.
-        self.request_flow.release(ANY_REASON)
-        now = self._proxy.clock()
-        if linger and not self._eof and not self.transport.is_closing() and self.transport.can_write_eof():
-            self._proxy.outbox.flush()
-            self.transport.write_eof()
-        else:
-            self._proxy.outbox.close(self.transport)
-        self._linger_until = now + _LONGEST_LINGER_SECONDS
-        self.set_deadline(now + (_DRAIN_LINGER_SECONDS if self._proxy.is_draining else _LINGER_SECONDS))
-
-    def _finished(self, now: float) -> None:
-        """The time to linger is over: close, unless the client is still taking the last response."""
-        unsent = unsent_bytes(self.transport)
-        if unsent and self._progress.looked(unsent, now) < self._proxy.config.body_idle_timeout:
-            self.set_deadline(now + self._proxy.config.body_idle_timeout / LOOKS)
-        elif unsent:
-            self._reset()
-        else:
-            self.transport.close()
-
-    def _lingered(self) -> None:
-        """The client goes on sending: give it time, but not for ever, and not while draining."""
-        if self._phase is _Phase.LINGERING and not self._proxy.is_draining:
-            self.set_deadline(min(self._proxy.clock() + _LINGER_SECONDS, self._linger_until))
-
     def _client_lost(self) -> None:
         self._exchange = self._body = None
         self._relay.client_lost()
-        self._phase = _Phase.CLOSED
-
-    def _reset(self) -> None:
-        self._phase = _Phase.CLOSED
-        reset(self.transport)
+        self._phase = Phase.CLOSED
 
     def deadline_passed(self, now: float) -> None:
         """What was awaited did not come in time."""
         self.deadline = NEVER
-        if self._phase is not _Phase.OPEN:
+        if self._phase is not Phase.OPEN:
             self._finished(now)
         elif self._exchange is not None:
             self._relay.deadline_passed(now)
@@ -416,7 +309,7 @@ class Downstream(asyncio.Protocol):
 
     def drain(self) -> None:
         """No request after the next: a connection that idles is given a moment for one."""
-        if self._exchange is None and self._phase is _Phase.OPEN:
+        if self._exchange is None and self._phase is Phase.OPEN:
             self.set_deadline(min(self.deadline, self._proxy.idle_deadline(self._proxy.clock())))
 
     def abort(self) -> None:

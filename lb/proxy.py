@@ -119,7 +119,7 @@ class Proxy:
 
     # Timers: one tick for all deadlines, one for the next endpoint that returns, one sweep of the pool.
 
-    def file_deadline(self, connection: Connection) -> None:
+    def file_deadline(self, connection: Timed) -> None:
         """Look at the connection when its deadline passes."""
         self.deadlines.file(connection)
         if connection.filed < self._tick_at:

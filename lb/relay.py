@@ -6,15 +6,15 @@ what may happen when.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lb.attempts import HeldBody
+from lb.client_side import ClientSide
 from lb.dispatch import Dispatch
 from lb.errors import EndReason
 from lb.exchange import Event, Exchange
-from lb.flow import NOT_CONNECTED, WRITER_FULL, Flow
+from lb.flow import NOT_CONNECTED, WRITER_FULL
 from lb.http1.forwarding import Response, framing_for_client
 from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
@@ -29,36 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NO_TRAILERS: list[bytes] = []
-
-
-class ClientSide(Protocol):
-    """What the relay needs of the client's connection."""
-
-    transport: asyncio.Transport
-    forwarded_for: bytes
-    request_flow: Flow
-    response_flow: Flow
-
-    def set_deadline(self, deadline: float) -> None:
-        """Tell the relay when `deadline` has passed."""
-
-    def must_close(self) -> bool:
-        """Must this response be the last one on the connection, although the client did not ask for that?"""
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of a response."""
-
-    def answer(self, status: int, reason: EndReason, detail: str, what: str, retry_after: int | None) -> None:
-        """Send a reply of our own."""
-
-    def unsent(self) -> int:
-        """Return how many bytes of responses the client has not taken yet."""
-
-    def cut(self) -> None:
-        """The response can't be completed: let the client see that."""
-
-    def exchange_ended(self, exchange: Exchange, now: float, *, close: bool) -> None:
-        """The response is complete."""
 
 
 class Relay:
