@@ -91,7 +91,8 @@ def test_the_time_doubles_and_starts_anew(
     b.down()
     eventually(lambda: lb.idle(b.value) == 0, "the end of the idle connections")
     eventually(lambda: client.get().body == b"a" and failures(lb, b) == 4, "failure 4")
-    assert lb.state(b.value)[1] <= 0.2
+    # A hair more than 0.2: the difference of two floats is rounded.
+    assert lb.state(b.value)[1] <= 0.2 + 1e-6
 
 
 @pytest.mark.one_variant
