@@ -10,6 +10,7 @@ from lb.balancer.round_robin import RoundRobin
 from lb.config import Config
 from lb.downstream import Downstream
 from lb.endpoint import Endpoint, make_endpoint
+from lb.errors import EndReason
 from lb.metrics import Metrics
 from lb.pool import Pool
 from lb.proxy import Proxy
@@ -91,7 +92,7 @@ class Transport:
 class Harness:
     """One client connection, and the upstream connections that were made for it."""
 
-    def __init__(self, *endpoints: Endpoint) -> None:
+    def __init__(self, *endpoints: Endpoint, **settings: Any) -> None:
         self.loop = Loop()
         service: Service[Upstream] = Service(
             policy=RoundRobin(endpoints),
@@ -101,7 +102,7 @@ class Harness:
             max_waiting=10,
         )
         service.replace(endpoints, 1.0)
-        self.proxy = Proxy(Config(), service, self.loop, clock=lambda: 1.0, id_prefix=b"x")  # type: ignore[arg-type]
+        self.proxy = Proxy(Config(**settings), service, self.loop, clock=lambda: 1.0, id_prefix=b"x")  # type: ignore[arg-type]
         self.made: list[Upstream] = []
         make = self.proxy.new_upstream
 
@@ -191,3 +192,31 @@ def test_an_empty_line_alone_begins_no_head() -> None:
     assert harness.downstream.deadline == idle
     harness.downstream.data_received(b"G")
     assert harness.downstream.deadline < idle
+
+
+def test_a_fin_that_is_told_while_reading_is_paused_counts_as_gone() -> None:
+    harness = Harness(A)
+    upstream = harness.pooled(A)
+    harness.downstream.data_received(GET)
+    harness.loop.end_turn()
+    harness.downstream.peer_closed()
+    assert harness.client.closing
+    assert upstream.transport.is_closing()
+    assert dict(harness.proxy.service.metrics.endings())[EndReason.CLIENT_GONE] == 1
+
+
+def test_but_not_where_it_is_a_half_close_nor_once_the_response_has_begun() -> None:
+    half_close = Harness(A, abort_on_client_fin=False)
+    half_close.pooled(A)
+    half_close.downstream.data_received(GET)
+    half_close.downstream.peer_closed()
+    assert not half_close.client.closing
+    begun = Harness(A)
+    upstream = begun.pooled(A)
+    begun.downstream.data_received(GET)
+    begun.loop.end_turn()
+    upstream.data_received(b"HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 2\r\n\r\no")
+    begun.downstream.peer_closed()
+    upstream.data_received(b"k")
+    begun.loop.end_turn()
+    assert begun.client.sent.endswith(b"\r\n\r\nok")

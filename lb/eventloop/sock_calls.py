@@ -36,7 +36,16 @@ class SocketCalls:
         try:
             return call()
         except _WOULD_BLOCK:
-            pass
+            return await self._wait(sock, call, watch, unwatch)
+
+    async def _wait(
+        self,
+        sock: socket.socket,
+        call: Callable[[], Any],
+        watch: Callable[..., Any],
+        unwatch: Callable[[int, Any], Any],
+    ) -> Any:
+        """Call it whenever the socket is ready, until it does not block."""
         fd = sock.fileno()
         self._loop._check_no_transport(fd)
         done = self._loop.create_future()
@@ -130,29 +139,7 @@ class SocketCalls:
             if error:
                 raise OSError(error, f"Connect call failed {address}")
 
-        fd = sock.fileno()
-        self._loop._check_no_transport(fd)
-        done = self._loop.create_future()
-
-        def attempt() -> None:
-            if done.done():
-                return
-            try:
-                result()
-            except _WOULD_BLOCK:
-                return
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        handle = self._loop._watch_writing(fd, attempt)
-        try:
-            await done
-        finally:
-            self._loop._unwatch_writing(fd, handle)
+        await self._wait(sock, result, self._loop._watch_writing, self._loop._unwatch_writing)
 
     async def sendfile(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
         """os.sendfile from a regular file; raises SendfileNotAvailableError where that can't be."""
