@@ -2,6 +2,8 @@
 -- cookie vary. They are built once, before the clock runs, and sent in turn; there are more of them than a
 -- small cache of heads can hold, so that every one has to be parsed.
 
+dofile(debug.getinfo(1, "S").source:match("^@(.*)browser%.lua$") .. "totals.lua")
+
 local DISTINCT = 8192
 
 local requests = {}

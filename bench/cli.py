@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import gate, measure, report
+from bench import backend, gate, measure, report
 from bench.load import SCENARIOS, Scenario, require_wrk
 from bench.peers import PEERS, REFERENCE, Peer
 from bench.proc import ROOT, BenchError, Cores, choose_cores
@@ -46,9 +46,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     peers, scenarios = list(PEERS), list(SCENARIOS)
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds: a first look, not to be quoted")
     parser.add_argument("--rounds", type=_positive, help="how often everything is measured (11)")
-    parser.add_argument("--seconds", type=_positive, help="length of one measurement (3)")
-    parser.add_argument("--peers", type=_names(peers, "contender"), default=peers, help=", ".join(peers))
-    parser.add_argument("--scenarios", type=_names(scenarios, "scenario"), default=scenarios, help=", ".join(scenarios))
+    parser.add_argument("--seconds", type=_positive, help="length of one measurement (2)")
+    parser.add_argument("--peers", type=_names(peers, "contender"), help=", ".join(peers))
+    parser.add_argument("--scenarios", type=_names(scenarios, "scenario"), help=", ".join(scenarios))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and the summary there")
     parser.add_argument(
         "--gate", action="store_true", help=f"fail when {gate.GATED_PEER} lost 30 %% against {gate.BASELINE.name}"
@@ -58,8 +58,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     arguments.rounds = arguments.rounds or (3 if arguments.quick else 11)
-    arguments.seconds = arguments.seconds or (2 if arguments.quick else 3)
-    if (arguments.gate or arguments.write_baseline) and not (
+    arguments.seconds = arguments.seconds or 2
+    is_gated = arguments.gate or arguments.write_baseline
+    arguments.peers = arguments.peers or (list(gate.GATE_PEERS) if is_gated else peers)
+    arguments.scenarios = arguments.scenarios or (list(gate.GATED_SCENARIOS) if is_gated else scenarios)
+    if is_gated and not (
         {REFERENCE, gate.GATED_PEER} <= set(arguments.peers) and set(gate.GATED_SCENARIOS) <= set(arguments.scenarios)
     ):
         parser.error(
@@ -69,17 +72,21 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _installed(names: Sequence[str]) -> list[Peer]:
-    """The contenders that are there; the others are named with the command that installs them."""
+def _usable(names: Sequence[str], scenarios: Sequence[str]) -> list[Peer]:
+    """The contenders that can be measured here; why the others are left out is printed."""
     peers = []
     for name in names:
         peer = PEERS[name]
-        if peer.is_installed():
+        if not any(map(peer.takes_part_in, scenarios)):
+            continue
+        if peer.impossible:
+            print(f"{name} is left out: {peer.impossible}")
+        elif peer.is_installed():
             peers.append(peer)
         else:
             print(f"{name} is missing and left out; to install it: {peer.install}")
     if not peers:
-        raise BenchError("none of the contenders asked for is installed")
+        raise BenchError("none of the contenders asked for can be measured in the scenarios asked for")
     return peers
 
 
@@ -92,7 +99,7 @@ def _cpu_model() -> str:
 
 
 def _about(peers: Sequence[Peer], plan: measure.Plan, cores: Cores) -> dict[str, Any]:
-    versions = {peer.name: peer.version() for peer in peers if peer.program != sys.executable}
+    versions = {peer.program: peer.version() for peer in peers if peer.program != sys.executable}
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": f"{_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
@@ -100,7 +107,7 @@ def _about(peers: Sequence[Peer], plan: measure.Plan, cores: Cores) -> dict[str,
         "python": platform.python_version(),
         "versions": versions,
         "pinning": str(cores),
-        "backend": "nginx" if measure.has_nginx_backend() else measure.FALLBACK_BACKEND,
+        "backend": backend.describe(),
         "rounds": plan.rounds,
         "seconds": plan.seconds,
     }
@@ -139,13 +146,13 @@ def _pass_gate(rows: Sequence[report.Row], plan: measure.Plan, cores: Cores) -> 
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    scenarios: list[Scenario] = [SCENARIOS[name] for name in arguments.scenarios]
     require_wrk()
     if arguments.gate:
         gate.read_baseline(gate.BASELINE)
-    if (arguments.gate or arguments.write_baseline) and not measure.has_nginx_backend():
+    if (arguments.gate or arguments.write_baseline) and not backend.has_nginx():
         raise BenchError(f"--gate and --write-baseline need nginx as the backend: {PEERS['nginx'].install}")
-    peers = _installed(arguments.peers)
-    scenarios: list[Scenario] = [SCENARIOS[name] for name in arguments.scenarios]
+    peers = _usable(arguments.peers, arguments.scenarios)
     plan = measure.Plan(scenarios, arguments.rounds, arguments.seconds)
     cores = choose_cores()
     about = _about(peers, plan, cores)
@@ -155,8 +162,11 @@ def _run(arguments: argparse.Namespace) -> int:
     rows = report.summarise(samples)
     print(report.table(scenarios, rows))
     if arguments.json:
-        summary = [dataclasses.asdict(row) for row in rows]
-        result = {**about, "summary": summary, "samples": [sample._asdict() for sample in samples]}
+        result = {
+            **about,
+            "summary": [dataclasses.asdict(row) for row in rows],
+            "samples": [sample._asdict() for sample in samples],
+        }
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
     if report.failures(rows):
         return 1

@@ -1,6 +1,6 @@
-"""A stand-in for the nginx backend: answers every GET with the same small response.
+"""A stand-in for the nginx backend: answers every GET with the same bodies.
 
-`python bench/fallback_backend.py PORT`
+`python -m bench.fallback_backend PORT`
 """
 
 from __future__ import annotations
@@ -8,8 +8,15 @@ from __future__ import annotations
 import asyncio
 import sys
 
-_BODY = b"hello from the backend\n"
-_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+from bench.backend import BULK_BODY, BULK_PATH, SMALL_BODY
+
+
+def _response(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+_SMALL, _BULK = _response(SMALL_BODY), _response(BULK_BODY)
+_BULK_START = f"GET {BULK_PATH} ".encode()
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -27,7 +34,7 @@ class Responder(asyncio.Protocol):
         heads = (self._rest + data).split(_END_OF_HEAD)
         self._rest = heads.pop()
         if heads:
-            self._transport.write(_RESPONSE * len(heads))
+            self._transport.write(b"".join(_BULK if head.startswith(_BULK_START) else _SMALL for head in heads))
 
 
 async def serve(port: int) -> None:

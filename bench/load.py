@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import shutil
 import subprocess
@@ -9,19 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.backend import BULK_BODY, BULK_PATH
 from bench.proc import HOST, BenchError, pinned
 
 WRK_INSTALL = "apt install wrk (Debian, Ubuntu) or brew install wrk (macOS)"
+_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of load. `script` is a Lua file for wrk, beside this module; without one wrk repeats `GET /`."""
+    """One kind of load. `script` is a Lua file for wrk, beside this module; without a request of its own wrk repeats
+    `GET path` with `fields` (`Name: value`) in the head.
+    """
 
     name: str
     title: str
     connections: int = 64
-    script: str | None = None
+    script: str = "totals.lua"
+    path: str = "/"
+    fields: tuple[str, ...] = ()
+    body_bytes: int | None = None
+    """Where cost is counted by byte, not by request: the length of every response's body."""
+
+    @property
+    def is_by_byte(self) -> bool:
+        return self.body_bytes is not None
 
 
 SCENARIOS = {
@@ -31,6 +44,14 @@ SCENARIOS = {
         Scenario(
             "browser", "keep-alive GET, browser-sized heads that all differ, 64 connections", script="browser.lua"
         ),
+        Scenario("connect", "GET on a new client connection each time, 64 at a time", fields=("Connection: close",)),
+        Scenario(
+            "bulk",
+            "keep-alive GET, responses of 1 MiB, 16 connections",
+            connections=16,
+            path=BULK_PATH,
+            body_bytes=len(BULK_BODY),
+        ),
     )
 }
 
@@ -39,14 +60,19 @@ class LoadResult(NamedTuple):
     """What wrk saw in one measurement."""
 
     requests: int
+    """Requests that were answered to the end of the body."""
+    bytes_read: int
+    """Heads and bodies, those that were under way when the time was up included."""
     seconds: float
     p50_ms: float
     p99_ms: float
     non_2xx: int
     socket_errors: int
+    """Refused and reset connections, time-outs, and responses that ended before their body did."""
 
 
 _TOTAL = re.compile(r"^\s*(\d+) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE)
+_BYTES = re.compile(r"^bytes read: (\d+)$", re.MULTILINE)
 _PERCENTILE = re.compile(r"^\s*(50|99)(?:\.\d+)?%\s+([\d.]+)(us|ms|s|m|h)\s*$", re.MULTILINE)
 _SOCKET_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
 _NON_2XX = re.compile(r"Non-2xx or 3xx responses: (\d+)")
@@ -54,15 +80,16 @@ _UNIT_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0
 
 
 def parse_wrk(output: str) -> LoadResult:
-    """Read the report of `wrk --latency`. BenchError when it is not one."""
-    total = _TOTAL.search(output)
+    """Read the report of `wrk --latency` and the line that totals.lua adds. BenchError when it is not one."""
+    total, bytes_read = _TOTAL.search(output), _BYTES.search(output)
     latency = {mark: float(number) * _UNIT_MS[unit] for mark, number, unit in _PERCENTILE.findall(output)}
-    if total is None or latency.keys() != {"50", "99"}:
+    if total is None or bytes_read is None or latency.keys() != {"50", "99"}:
         raise BenchError(f"wrk printed no report that can be read:\n{output.strip() or '(nothing)'}")
     socket_errors = _SOCKET_ERRORS.search(output)
     non_2xx = _NON_2XX.search(output)
     return LoadResult(
         requests=int(total[1]),
+        bytes_read=int(bytes_read[1]),
         seconds=float(total[2]) * _UNIT_MS[total[3]] / 1000,
         p50_ms=latency["50"],
         p99_ms=latency["99"],
@@ -80,10 +107,41 @@ def require_wrk() -> None:
 def run_wrk(scenario: Scenario, port: int, seconds: int, core: int | None) -> LoadResult:
     """Load a port of this machine for whole seconds, from one thread on one core."""
     argv = ["wrk", "--latency", "-t1", f"-c{scenario.connections}", f"-d{seconds}s"]
-    if scenario.script is not None:
-        argv += ["-s", str(Path(__file__).with_name(scenario.script))]
+    argv += ["-s", str(Path(__file__).with_name(scenario.script))]
+    for field in scenario.fields:
+        argv += ["-H", field]
+    argv.append(f"http://{HOST}:{port}{scenario.path}")
     with pinned(core):
-        done = subprocess.run([*argv, f"http://{HOST}:{port}/"], capture_output=True, text=True, timeout=seconds + 30)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 30)
     if done.returncode != 0:
         raise BenchError(f"wrk ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
     return parse_wrk(done.stdout)
+
+
+def short_bodies(scenario: Scenario, result: LoadResult) -> int:
+    """How many bodies' worth of bytes are missing, at least, in what wrk took for complete responses.
+
+    A response that ends before its announced length is a socket error to wrk; this sees lengths that lie.
+    """
+    if scenario.body_bytes is None:
+        return 0
+    missing = result.requests * scenario.body_bytes - result.bytes_read
+    return max(0, -(-missing // scenario.body_bytes))
+
+
+def require_whole_body(name: str, port: int) -> None:
+    """Fetch the long body once; BenchError when one byte of it is not the backend's."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", BULK_PATH)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise BenchError(f"{name} delivered no whole body on GET {BULK_PATH}: {error!r}") from error
+    finally:
+        connection.close()
+    if response.status != 200 or body != BULK_BODY:
+        raise BenchError(
+            f"{name} answered GET {BULK_PATH} with status {response.status} and {len(body)} bytes "
+            f"that are not the {len(BULK_BODY)} of the backend"
+        )

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.load import Scenario, run_wrk
+from bench import backend
+from bench.load import Scenario, require_whole_body, run_wrk, short_bodies
 from bench.peers import Peer, Setting
-from bench.peers.nginx import backend_argv
 from bench.proc import HOST, Cores, Process, free_ports
 
 WARM_UP_SECONDS = 1
-FALLBACK_BACKEND = "a small asyncio server, since nginx is missing: figures are NOT comparable with others"
 
 
 class Sample(NamedTuple):
@@ -35,6 +32,9 @@ class Sample(NamedTuple):
     rss_bytes: int
     non_2xx: int
     socket_errors: int
+    bytes_read: int
+    """By the client, heads included."""
+    short_bodies: int
 
     @property
     def cpu_us(self) -> float | None:
@@ -42,9 +42,18 @@ class Sample(NamedTuple):
         return self.cpu_seconds / self.requests * 1e6 if self.requests else None
 
     @property
+    def cpu_s_per_gb(self) -> float | None:
+        """CPU seconds per 10^9 bytes that the client read; None when no request was answered."""
+        return self.cpu_seconds / self.bytes_read * 1e9 if self.requests else None
+
+    def cost(self, scenario: Scenario) -> float | None:
+        """The one of the two that the scenario is about."""
+        return self.cpu_s_per_gb if scenario.is_by_byte else self.cpu_us
+
+    @property
     def failed(self) -> int:
         """Requests that failed; a measurement without a single answer counts as one."""
-        return self.non_2xx + self.socket_errors or int(not self.requests)
+        return self.non_2xx + self.socket_errors + self.short_bodies or int(not self.requests)
 
 
 @dataclass(frozen=True)
@@ -64,28 +73,22 @@ class Contender(NamedTuple):
     port: int
 
 
-def has_nginx_backend() -> bool:
-    return shutil.which("nginx") is not None
-
-
-def _backend_argv(setting: Setting) -> list[str]:
-    if has_nginx_backend():
-        return backend_argv(setting)
-    return [sys.executable, str(Path(__file__).with_name("fallback_backend.py")), str(setting.port)]
-
-
 def _own_directory(parent: Path, name: str) -> Path:
     directory = parent / name
     directory.mkdir()
+    directory.chmod(0o755)  # nginx gives its worker to another user when root starts it
     return directory
 
 
 @contextlib.contextmanager
-def running(peers: Sequence[Peer], cores: Cores) -> Iterator[list[Contender]]:
-    """The backend and all contenders, each answering, until the end of the block. BenchError if one can't start."""
+def running(peers: Sequence[Peer], cores: Cores, connections: int = 64) -> Iterator[list[Contender]]:
+    """The backend and all contenders, each answering, until the end of the block. BenchError if one can't start.
+
+    Each contender is set up to hold so many client connections at once.
+    """
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podlb-bench-")))
-        directory.chmod(0o755)  # nginx gives its worker to another user when root starts it
+        directory.chmod(0o755)
         backend_port, *ports = free_ports(1 + 2 * len(peers))
 
         def start(name: str, argv: Callable[[Setting], list[str]], setting: Setting, core: int | None) -> Process:
@@ -94,7 +97,7 @@ def running(peers: Sequence[Peer], cores: Cores) -> Iterator[list[Contender]]:
             return process
 
         backend_setting = Setting(backend_port, 0, (), _own_directory(directory, "backend"))
-        start("the backend", _backend_argv, backend_setting, cores.load)
+        start("the backend", backend.argv, backend_setting, cores.load)
         contenders = []
         for index, peer in enumerate(peers):
             setting = Setting(
@@ -102,6 +105,7 @@ def running(peers: Sequence[Peer], cores: Cores) -> Iterator[list[Contender]]:
                 admin_port=ports[2 * index + 1],
                 backends=(f"{HOST}:{backend_port}",),
                 directory=_own_directory(directory, peer.name),
+                connections=connections,
             )
             process = start(peer.name, peer.argv, setting, cores.balancer)
             contenders.append(Contender(peer, process, setting.port))
@@ -124,24 +128,40 @@ def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, 
         rss_bytes=after.rss_bytes,
         non_2xx=result.non_2xx,
         socket_errors=result.socket_errors,
+        bytes_read=result.bytes_read,
+        short_bodies=short_bodies(scenario, result),
     )
+
+
+def _warm_up(contender: Contender, scenario: Scenario, cores: Cores) -> None:
+    if scenario.is_by_byte:
+        require_whole_body(contender.peer.name, contender.port)
+    run_wrk(scenario, contender.port, WARM_UP_SECONDS, cores.load)
+
+
+def _figure(sample: Sample, scenario: Scenario) -> str:
+    cost = sample.cost(scenario)
+    return f"{sample.peer} {'no answer' if cost is None else f'{cost:.{3 if scenario.is_by_byte else 1}f}'}"
 
 
 def run(peers: Sequence[Peer], plan: Plan, cores: Cores, progress: Callable[[str], None]) -> list[Sample]:
     """Measure everything in the plan; the first one in a round is another contender each time."""
     samples: list[Sample] = []
-    with running(peers, cores) as contenders:
+    with running(peers, cores) as everyone:
         for scenario in plan.scenarios:
+            contenders = [each for each in everyone if each.peer.takes_part_in(scenario.name)]
+            if not contenders:
+                continue
             progress(f"{scenario.name}: warming up")
             for contender in contenders:
-                run_wrk(scenario, contender.port, WARM_UP_SECONDS, cores.load)
+                _warm_up(contender, scenario, cores)
+            unit = "CPU s/GB" if scenario.is_by_byte else "CPU µs/req"
             for turn in range(plan.rounds):
                 first = turn % len(contenders)
                 figures = []
                 for contender in contenders[first:] + contenders[:first]:
                     sample = _measure(contender, scenario, turn, plan.seconds, cores)
                     samples.append(sample)
-                    cpu = "no answer" if sample.cpu_us is None else f"{sample.cpu_us:.1f}"
-                    figures.append(f"{sample.peer} {cpu}")
-                progress(f"{scenario.name}: round {turn + 1} of {plan.rounds}, CPU µs/req: {', '.join(figures)}")
+                    figures.append(_figure(sample, scenario))
+                progress(f"{scenario.name}: round {turn + 1} of {plan.rounds}, {unit}: {', '.join(figures)}")
     return samples

@@ -1,4 +1,4 @@
-"""From samples to the table that people read."""
+"""From samples to the tables that people read."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.load import Scenario
+from bench.load import SCENARIOS, Scenario
 from bench.measure import Sample
-from bench.peers import REFERENCE
+from bench.peers import REFERENCE, SPLICING_REFERENCE
 from bench.stats import Interval, bootstrap, ratios_by_pair
+from bench.table import Column, median_of, range_of, render
 
 WIDTH = 110
-_COLUMNS = (
-    ("contender", 14),
-    ("req/s", 7),
-    ("CPU µs/req", 10),
-    ("95 %", 15),
-    (f"x {REFERENCE}", 9),
-    ("95 %", 11),
-    ("p50 ms", 7),
-    ("p99 ms", 7),
-    ("RSS MiB", 7),
-    ("failed", 10),
-)
 
 
 @dataclass(frozen=True)
@@ -33,21 +22,33 @@ class Row:
     scenario: str
     peer: str
     requests_per_second: float
+    bytes_per_second: float
     cpu_us: Interval | None
     """CPU microseconds per request; None when nothing was answered."""
+    cpu_s_per_gb: Interval | None
+    """CPU seconds per 10^9 bytes delivered; None when nothing was answered."""
     ratio: Interval | None
-    """CPU per request relative to the reference, pair by pair; None without the reference."""
+    """The cost that the scenario is about relative to the reference, pair by pair; None without the reference."""
+    splicing_ratio: Interval | None
+    """The same relative to HAProxy that splices, where that was measured."""
     p50_ms: float
     p99_ms: float
     rss_bytes: int
     requests: int
     non_2xx: int
     socket_errors: int
+    short_bodies: int
     failed: int
 
 
-def _cpu_by_turn(samples: Iterable[Sample]) -> dict[int, float]:
-    return {sample.turn: sample.cpu_us for sample in samples if sample.cpu_us is not None}
+def _interval(values: Iterable[float | None]) -> Interval | None:
+    measured = [value for value in values if value is not None]
+    return bootstrap(measured) if measured else None
+
+
+def _cost_by_turn(samples: Iterable[Sample], scenario: Scenario) -> dict[int, float]:
+    costs = ((sample.turn, sample.cost(scenario)) for sample in samples)
+    return {turn: cost for turn, cost in costs if cost is not None}
 
 
 def summarise(samples: Sequence[Sample]) -> list[Row]:
@@ -55,76 +56,83 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         groups.setdefault((sample.scenario, sample.peer), []).append(sample)
-    rows = []
-    for (scenario, peer), group in groups.items():
-        cpu = _cpu_by_turn(group)
-        ratios = ratios_by_pair(cpu, _cpu_by_turn(groups.get((scenario, REFERENCE), ())))
-        rows.append(
-            Row(
-                scenario=scenario,
-                peer=peer,
-                requests_per_second=median(sample.requests / sample.seconds for sample in group),
-                cpu_us=bootstrap(list(cpu.values())) if cpu else None,
-                ratio=bootstrap(ratios) if ratios else None,
-                p50_ms=median(sample.p50_ms for sample in group),
-                p99_ms=median(sample.p99_ms for sample in group),
-                rss_bytes=max(sample.rss_bytes for sample in group),
-                requests=sum(sample.requests for sample in group),
-                non_2xx=sum(sample.non_2xx for sample in group),
-                socket_errors=sum(sample.socket_errors for sample in group),
-                failed=sum(sample.failed for sample in group),
-            )
+
+    def ratio(scenario: str, peer: str, reference: str) -> Interval | None:
+        costs, beside = (
+            _cost_by_turn(groups.get((scenario, name), ()), SCENARIOS[scenario]) for name in (peer, reference)
         )
-    return rows
+        return _interval(ratios_by_pair(costs, beside))
 
-
-def _line(cells: Sequence[str]) -> str:
-    """The first column to the left, the figures to the right, each after at least one space."""
-    padded = [
-        f"{cell:>{width}}" if index else f"{cell:<{width}}"
-        for index, (cell, (_, width)) in enumerate(zip(cells, _COLUMNS, strict=True))
-    ]
-    return " ".join(padded).rstrip()
-
-
-def _median_and_range(interval: Interval | None, decimals: int) -> tuple[str, str]:
-    if interval is None:
-        return "-", "-"
-    return (
-        f"{interval.median:.{decimals}f}",
-        f"{interval.low:.{decimals}f}..{interval.high:.{decimals}f}",
-    )
-
-
-def _cells(row: Row) -> list[str]:
     return [
-        row.peer,
-        f"{row.requests_per_second:.0f}",
-        *_median_and_range(row.cpu_us, 1),
-        *_median_and_range(row.ratio, 2),
-        f"{row.p50_ms:.2f}",
-        f"{row.p99_ms:.2f}",
-        f"{row.rss_bytes / 2**20:.1f}",
-        f"{row.failed} !!!" if row.failed else "0",
+        Row(
+            scenario=scenario,
+            peer=peer,
+            requests_per_second=median(sample.requests / sample.seconds for sample in group),
+            bytes_per_second=median(sample.bytes_read / sample.seconds for sample in group),
+            cpu_us=_interval(sample.cpu_us for sample in group),
+            cpu_s_per_gb=_interval(sample.cpu_s_per_gb for sample in group),
+            ratio=ratio(scenario, peer, REFERENCE),
+            splicing_ratio=ratio(scenario, peer, SPLICING_REFERENCE),
+            p50_ms=median(sample.p50_ms for sample in group),
+            p99_ms=median(sample.p99_ms for sample in group),
+            rss_bytes=max(sample.rss_bytes for sample in group),
+            requests=sum(sample.requests for sample in group),
+            non_2xx=sum(sample.non_2xx for sample in group),
+            socket_errors=sum(sample.socket_errors for sample in group),
+            short_bodies=sum(sample.short_bodies for sample in group),
+            failed=sum(sample.failed for sample in group),
+        )
+        for (scenario, peer), group in groups.items()
     ]
+
+
+_CONTENDER = Column[Row]("contender", 15, lambda row: row.peer)
+_RATIO = (
+    Column[Row](f"x {REFERENCE}", 9, lambda row: median_of(row.ratio, 2)),
+    Column[Row]("95 %", 11, lambda row: range_of(row.ratio, 2)),
+)
+_END = (
+    Column[Row]("RSS MiB", 7, lambda row: f"{row.rss_bytes / 2**20:.1f}"),
+    Column[Row]("failed", 10, lambda row: f"{row.failed} !!!" if row.failed else "0"),
+)
+_BY_REQUEST = (
+    _CONTENDER,
+    Column[Row]("req/s", 7, lambda row: f"{row.requests_per_second:.0f}"),
+    Column[Row]("CPU µs/req", 10, lambda row: median_of(row.cpu_us, 1)),
+    Column[Row]("95 %", 15, lambda row: range_of(row.cpu_us, 1)),
+    *_RATIO,
+    Column[Row]("p50 ms", 7, lambda row: f"{row.p50_ms:.2f}"),
+    Column[Row]("p99 ms", 7, lambda row: f"{row.p99_ms:.2f}"),
+    *_END,
+)
+_BY_BYTE = (
+    _CONTENDER,
+    Column[Row]("GB/s", 7, lambda row: f"{row.bytes_per_second / 1e9:.2f}"),
+    Column[Row]("CPU s/GB", 10, lambda row: median_of(row.cpu_s_per_gb, 3)),
+    Column[Row]("95 %", 12, lambda row: range_of(row.cpu_s_per_gb, 3)),
+    *_RATIO,
+    Column[Row]("x splice", 8, lambda row: median_of(row.splicing_ratio, 2)),
+    Column[Row]("95 %", 11, lambda row: range_of(row.splicing_ratio, 2)),
+    *_END,
+)
 
 
 def failures(rows: Iterable[Row]) -> list[str]:
     """A line for each contender that did not answer everything well."""
     return [
-        f"!!! {row.scenario}: {row.peer} FAILED: {row.non_2xx} non-2xx responses and {row.socket_errors} socket errors "
-        f"beside {row.requests} answers"
+        f"!!! {row.scenario}: {row.peer} FAILED: {row.non_2xx} non-2xx responses, {row.socket_errors} socket errors "
+        f"and {row.short_bodies} short bodies beside {row.requests} answers"
         for row in rows
         if row.failed
     ]
 
 
 def table(scenarios: Iterable[Scenario], rows: Sequence[Row]) -> str:
-    """The whole table as plain text, at most WIDTH columns wide."""
+    """All tables as plain text, at most WIDTH columns wide."""
     lines: list[str] = []
     for scenario in scenarios:
-        heading = f"{scenario.name}: {scenario.title}"
-        lines += [heading, _line([name for name, _ in _COLUMNS]), "-" * (sum(width + 1 for _, width in _COLUMNS) - 1)]
-        lines += [_line(_cells(row)) for row in rows if row.scenario == scenario.name]
-        lines.append("")
+        its_rows = [row for row in rows if row.scenario == scenario.name]
+        if its_rows:
+            columns = _BY_BYTE if scenario.is_by_byte else _BY_REQUEST
+            lines += [*render(f"{scenario.name}: {scenario.title}", columns, its_rows), ""]
     return "\n".join(lines + failures(rows)).rstrip()

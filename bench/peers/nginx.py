@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bench.peers.peer import Peer, Setting
 from bench.proc import HOST
 
@@ -9,13 +11,15 @@ INSTALL = "apt install nginx-light (Debian, Ubuntu) or brew install nginx (macOS
 
 _NEVER = 1_000_000_000  # nginx closes a connection after so many requests; the others never do
 
+_CONNECTIONS = 4096
+
 _COMMON = """\
 daemon off;
 worker_processes 1;
 pid {directory}/nginx.pid;
 error_log stderr crit;
 events {{
-    worker_connections 4096;
+    worker_connections {connections};
 }}
 http {{
     access_log off;
@@ -50,21 +54,30 @@ def configuration(setting: Setting) -> str:
         }}
     }}
 """
-    return _COMMON.format(directory=setting.directory, http=http)
+    # When less than a sixteenth of them is free, nginx closes idle ones.
+    connections = max(_CONNECTIONS, setting.connections * 5 // 4)
+    return _COMMON.format(connections=connections, directory=setting.directory, http=http)
 
 
-def backend_configuration(setting: Setting) -> str:
-    """nginx.conf of the backend: one small static response."""
+def backend_configuration(setting: Setting, body: bytes, files: Mapping[str, bytes]) -> str:
+    """nginx.conf of the backend: files on their paths, as nginx serves files, and `body` on every other path."""
+    locations = []
+    for path, content in files.items():
+        file = setting.directory / path.lstrip("/")
+        file.write_bytes(content)
+        file.chmod(0o644)  # the worker is another user when root starts nginx
+        locations.append(f"        location = {path} {{ root {setting.directory}; sendfile on; tcp_nopush on; }}\n")
+    text = body.decode().replace("\n", "\\n")
     http = f"""\
     server {{
         listen {HOST}:{setting.port} backlog=4096;
         keepalive_requests {_NEVER};
-        location / {{
-            return 200 "hello from the backend\\n";
+{"".join(locations)}        location / {{
+            return 200 "{text}";
         }}
     }}
 """
-    return _COMMON.format(directory=setting.directory, http=http)
+    return _COMMON.format(connections=_CONNECTIONS, directory=setting.directory, http=http)
 
 
 def _command(setting: Setting, text: str) -> list[str]:
@@ -75,9 +88,9 @@ def _argv(setting: Setting) -> list[str]:
     return _command(setting, configuration(setting))
 
 
-def backend_argv(setting: Setting) -> list[str]:
-    """The command of the backend; `setting.backends` is not used."""
-    return _command(setting, backend_configuration(setting))
+def backend_argv(setting: Setting, body: bytes, files: Mapping[str, bytes]) -> list[str]:
+    """The command of the backend, see `backend_configuration`; `setting.backends` is not used."""
+    return _command(setting, backend_configuration(setting, body, files))
 
 
 NGINX = Peer(name="nginx", argv=_argv, program="nginx", version_flag="-v", install=INSTALL)

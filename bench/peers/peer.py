@@ -17,6 +17,8 @@ class Setting:
     admin_port: int
     backends: Sequence[str]
     directory: Path
+    connections: int = 64
+    """How many client connections it must be able to hold at once."""
 
     def write(self, name: str, text: str) -> str:
         """Put a file into the directory; returns its path."""
@@ -39,6 +41,13 @@ class Peer:
     version_flag: str
     install: str
     """The command that installs the program."""
+    scenarios: tuple[str, ...] | None = None
+    """The only ones that it is measured in; None: all."""
+    impossible: str | None = None
+    """Why it can't run on this system, where it can't."""
+
+    def takes_part_in(self, scenario: str) -> bool:
+        return self.scenarios is None or scenario in self.scenarios
 
     def is_installed(self) -> bool:
         return shutil.which(self.program) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 
 from bench.peers.peer import Peer, Setting
@@ -20,12 +21,20 @@ def podlb(name: str, loop: str, parser: str) -> Peer:
             *("--admin-port", str(setting.admin_port)),
         ]
 
-    return Peer(name=name, argv=argv, program=sys.executable, version_flag="--version", install="make test")
+    return Peer(
+        name=name,
+        argv=argv,
+        program=sys.executable,
+        version_flag="--version",
+        install="make test",
+        impossible="epoll is there on Linux only" if loop == "epoll" and not hasattr(select, "epoll") else None,
+    )
 
 
 PODLB = (
-    podlb("podlb-uvloop", loop="uvloop", parser="auto"),
     podlb("podlb-epoll", loop="epoll", parser="auto"),
+    podlb("podlb-uvloop", loop="uvloop", parser="auto"),
     podlb("podlb-asyncio", loop="asyncio", parser="auto"),
+    podlb("podlb-epoll-h11", loop="epoll", parser="h11"),
     podlb("podlb-h11", loop="uvloop", parser="h11"),
 )

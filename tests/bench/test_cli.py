@@ -1,21 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
 from bench import cli, gate
-from bench.proc import ROOT
+from bench.peers import PEERS, REFERENCE
+from bench.proc import ROOT, BenchError
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--peers", "haproxy,traefik"], "no contender 'traefik'; there are: haproxy, nginx"),
-        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser"),
+        (["--peers", "haproxy,traefik"], "no contender 'traefik'; there are: haproxy, "),
+        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser, connect, bulk"),
         (["--rounds", "0"], "'0' is not a whole number above 0"),
-        (["--gate", "--peers", "haproxy"], "need the contenders haproxy and podlb-uvloop"),
+        (["--gate", "--peers", "haproxy"], f"need the contenders haproxy and {gate.GATED_PEER}"),
         (["--write-baseline", "--scenarios", "small"], "need the contenders"),
     ],
 )
@@ -24,6 +26,47 @@ def test_bad_usage_says_what_there_is(argv: list[str], message: str, capsys: pyt
         cli.main(argv)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--gate", "--write-baseline"])
+def test_the_gate_measures_its_scenarios_and_no_more_than_it_needs(option: str) -> None:
+    arguments = cli._parse([option, "--quick"])
+    assert arguments.scenarios == list(gate.GATED_SCENARIOS) == ["small", "browser"]
+    assert {REFERENCE, gate.GATED_PEER} <= set(arguments.peers)
+    assert set(arguments.peers) <= set(PEERS)
+    # 2 scenarios, 3 rounds of 2 s: a minute and a half with the warm-up.
+    assert (arguments.rounds, arguments.seconds) == (3, 2)
+    assert len(arguments.peers) <= 6
+
+
+def test_without_a_gate_everything_is_measured() -> None:
+    arguments = cli._parse([])
+    assert arguments.peers == list(PEERS)
+    assert arguments.scenarios == ["small", "browser", "connect", "bulk"]
+    assert (arguments.rounds, arguments.seconds) == (11, 2)
+
+
+def test_a_contender_that_takes_no_part_is_not_started(capsys: pytest.CaptureFixture[str]) -> None:
+    podlb = PEERS["podlb-asyncio"]
+    assert cli._usable(["haproxy-splice", "podlb-asyncio"], ["small", "browser"]) == [podlb]
+    with pytest.raises(BenchError, match="none of the contenders"):
+        cli._usable(["haproxy-splice"], ["small"])
+    assert capsys.readouterr().out == ""
+
+
+def test_what_cannot_run_here_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    impossible = dataclasses.replace(PEERS["podlb-epoll"], impossible="epoll is there on Linux only")
+    missing = dataclasses.replace(PEERS["nginx"], program="no-such-nginx")
+    monkeypatch.setattr(cli, "PEERS", {**PEERS, "podlb-epoll": impossible, "nginx": missing})
+    assert [peer.name for peer in cli._usable(["nginx", "podlb-epoll", "podlb-asyncio"], ["small"])] == [
+        "podlb-asyncio"
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        f"nginx is missing and left out; to install it: {missing.install}",
+        "podlb-epoll is left out: epoll is there on Linux only",
+    ]
 
 
 def test_without_wrk_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

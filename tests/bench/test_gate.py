@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.gate import better_of, gated_ratios, read_baseline, too_slow, verdict, write_baseline
+from bench import gate
+from bench.gate import BASELINE, GATED_PEER, better_of, gated_ratios, read_baseline, too_slow, verdict, write_baseline
 from bench.measure import Sample
 from bench.proc import BenchError
 from bench.report import Row, summarise
@@ -12,14 +13,14 @@ from bench.report import Row, summarise
 
 def rows(small: float, browser: float) -> list[Row]:
     def sample(scenario: str, peer: str, cpu_seconds: float) -> Sample:
-        return Sample(scenario, peer, 0, 100_000, 2.0, cpu_seconds, 0.6, 1.2, 2**24, 0, 0)
+        return Sample(scenario, peer, 0, 100_000, 2.0, cpu_seconds, 0.6, 1.2, 2**24, 0, 0, 10**7, 0)
 
     return summarise(
         [
             sample("small", "haproxy", 1.0),
-            sample("small", "podlb-uvloop", small),
+            sample("small", GATED_PEER, small),
             sample("browser", "haproxy", 1.0),
-            sample("browser", "podlb-uvloop", browser),
+            sample("browser", GATED_PEER, browser),
         ]
     )
 
@@ -35,7 +36,25 @@ def test_a_missing_baseline_tells_how_to_write_one(tmp_path: Path) -> None:
         read_baseline(tmp_path / "baseline.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"ratios": {"small": {"median": 1.3}}}', '{"ratios": null}'])
+def test_the_committed_baseline_is_that_of_the_gated_contender() -> None:
+    assert read_baseline(BASELINE).keys() == {"small", "browser"}
+
+
+def test_the_baseline_of_another_contender_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "baseline.json"
+    write_baseline(path, rows(1.3, 1.9), {})
+    monkeypatch.setattr(gate, "GATED_PEER", "podlb-other")
+    with pytest.raises(BenchError, match=rf"baseline of {GATED_PEER}, not of podlb-other.*--write-baseline"):
+        read_baseline(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", f'{{"peer": "{GATED_PEER}"}}', f'{{"peer": "{GATED_PEER}", "ratios": null}}'),
+        f'{{"peer": "{GATED_PEER}", "ratios": {{"small": {{"median": 1.3}}}}}}',
+    ],
+)
 def test_what_is_no_baseline_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "baseline.json"
     path.write_text(text)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from bench.peers import PEERS, REFERENCE, Setting
+from bench.peers import PEERS, REFERENCE, SPLICING_REFERENCE, Setting
 from bench.peers.nginx import backend_argv
 
 
@@ -24,15 +25,45 @@ def test_every_contender_listens_on_loopback_and_balances_all_backends(name: str
     assert "127.0.0.1:19001" in text
     assert "127.0.0.1:19002" in text
     assert PEERS[name].install
+    assert PEERS[name].takes_part_in("bulk")
 
 
-@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+@pytest.mark.parametrize("name", ["haproxy", "haproxy-splice", "nginx"])
 def test_the_others_keep_connections_alive_and_forward_the_clients_address(name: str, setting: Setting) -> None:
     PEERS[name].argv(setting)
     text = written(setting)
-    assert {"haproxy": "option forwardfor", "nginx": "X-Forwarded-For"}[name] in text
-    assert {"haproxy": "http-reuse always", "nginx": "keepalive 256"}[name] in text
-    assert {"haproxy": "nbthread 1", "nginx": "worker_processes 1"}[name] in text
+    program = PEERS[name].program
+    assert {"haproxy": "option forwardfor", "nginx": "X-Forwarded-For"}[program] in text
+    assert {"haproxy": "http-reuse always", "nginx": "keepalive 256"}[program] in text
+    assert {"haproxy": "nbthread 1", "nginx": "worker_processes 1"}[program] in text
+
+
+def test_haproxy_splices_in_the_row_that_says_so_alone(setting: Setting) -> None:
+    configurations = {}
+    for name in ("haproxy", "haproxy-auto", "haproxy-splice"):
+        PEERS[name].argv(setting)
+        configurations[name] = written(setting).splitlines()
+    plain = configurations["haproxy"]
+    further = {name: [line.strip() for line in lines if line not in plain] for name, lines in configurations.items()}
+    assert further == {
+        "haproxy": [],
+        "haproxy-auto": ["option splice-auto"],
+        "haproxy-splice": ["option splice-response"],
+    }
+    assert not any("splice" in line for line in plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "usual", "raised"),
+    [("haproxy", "maxconn 4096", "maxconn 10064"), ("nginx", "worker_connections 4096", "worker_connections 12500")],
+)
+def test_room_for_more_connections_is_made_only_where_they_are_asked_for(
+    name: str, usual: str, raised: str, setting: Setting
+) -> None:
+    PEERS[name].argv(setting)
+    assert usual in written(setting)
+    PEERS[name].argv(dataclasses.replace(setting, connections=10_000))
+    assert raised in written(setting)
 
 
 def test_the_rows_of_podlb_differ_in_loop_and_parser_alone(setting: Setting) -> None:
@@ -41,16 +72,21 @@ def test_the_rows_of_podlb_differ_in_loop_and_parser_alone(setting: Setting) -> 
     assert varying == {
         "podlb-uvloop": ["auto"],
         "podlb-epoll": ["epoll", "auto"],
+        "podlb-epoll-h11": ["epoll"],
         "podlb-asyncio": ["asyncio", "auto"],
         "podlb-h11": [],
     }
 
 
-def test_the_backend_answers_by_itself(setting: Setting) -> None:
-    backend_argv(setting)
-    assert "return 200" in written(setting)
-    assert "proxy_pass" not in written(setting)
+def test_the_backend_answers_by_itself_with_a_text_and_with_files(setting: Setting) -> None:
+    backend_argv(setting, b"hello\n", {"/long": b"x" * 1000})
+    text = (setting.directory / "nginx.conf").read_text()
+    assert 'return 200 "hello\\n"' in text
+    assert f"location = /long {{ root {setting.directory}; sendfile on;" in text
+    assert (setting.directory / "long").read_bytes() == b"x" * 1000
+    assert "proxy_pass" not in text
 
 
 def test_the_reference_is_a_contender() -> None:
     assert REFERENCE in PEERS
+    assert SPLICING_REFERENCE in PEERS

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import FALLBACK_BACKEND
-from bench.proc import ROOT, BenchError, Cores, Process, choose_cores, free_ports, pinned
-
-FALLBACK = str(ROOT / "bench" / "fallback_backend.py")
+from bench.backend import FALLBACK
+from bench.proc import BenchError, Cores, Process, choose_cores, free_ports, pinned
 
 
 def test_a_process_answers_is_measured_and_stopped(tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    with Process("the backend", [sys.executable, FALLBACK, str(port)], None, tmp_path / "log") as process:
+    argv = [sys.executable, "-m", "bench.fallback_backend", str(port)]
+    with Process("the backend", argv, None, tmp_path / "log") as process:
         process.wait_until_answers(port)
         usage = process.usage()
         assert usage.cpu_seconds > 0
@@ -73,4 +72,4 @@ def test_without_affinity_nothing_is_pinned_and_it_says_so(monkeypatch: pytest.M
 
 
 def test_the_stand_in_backend_says_that_figures_do_not_compare() -> None:
-    assert "NOT comparable" in FALLBACK_BACKEND
+    assert "NOT comparable" in FALLBACK

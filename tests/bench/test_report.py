@@ -20,6 +20,8 @@ GOOD = Sample(
     rss_bytes=15 * 2**20,
     non_2xx=0,
     socket_errors=0,
+    bytes_read=25_000_000,
+    short_bodies=0,
 )
 
 
@@ -52,7 +54,38 @@ def test_scenarios_are_not_mixed() -> None:
     assert [(row.scenario, row.cpu_us and row.cpu_us.median) for row in rows] == [("small", 16.0), ("browser", 32.0)]
 
 
-@pytest.mark.parametrize("field", ["non_2xx", "socket_errors"])
+def bulk(peer: str, *gigabytes: float) -> list[Sample]:
+    """Rounds of one CPU second each, with so many GB delivered."""
+    return [
+        GOOD._replace(scenario="bulk", peer=peer, turn=turn, cpu_seconds=1.0, bytes_read=round(gb * 1e9))
+        for turn, gb in enumerate(gigabytes)
+    ]
+
+
+def test_the_cost_of_long_bodies_is_counted_by_byte() -> None:
+    samples = bulk("haproxy", 2, 4, 2) + bulk("haproxy-splice", 4, 8, 4) + bulk("podlb-epoll", 2.5, 5, 2.5)
+    haproxy, _, podlb = summarise(samples)
+    assert haproxy.cpu_s_per_gb is not None
+    assert haproxy.cpu_s_per_gb.median == 0.5
+    assert podlb.ratio is not None
+    assert podlb.ratio.median == pytest.approx(0.8), "not by request: there were as many of them"
+    assert podlb.splicing_ratio is not None
+    assert podlb.splicing_ratio.median == pytest.approx(1.6)
+    assert podlb.bytes_per_second == 1.25e9
+
+
+def test_the_table_of_long_bodies_fits_and_says_gigabytes() -> None:
+    rows = summarise(bulk("haproxy", 2, 4) + bulk("haproxy-splice", 4, 8) + bulk("podlb-epoll-h11", 0.5, 1))
+    lines = table([SCENARIOS["bulk"]], rows).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert "CPU s/GB" in lines[1]
+    assert next(line for line in lines if line.startswith("haproxy-splice")).split() == [
+        *("haproxy-splice", "3.00", "0.188", "0.125..0.250", "0.50", "0.50..0.50", "1.00", "1.00..1.00", "15.0", "0")
+    ]
+    assert "4.00..4.00" in next(line for line in lines if line.startswith("podlb-epoll-h11"))
+
+
+@pytest.mark.parametrize("field", ["non_2xx", "socket_errors", "short_bodies"])
 def test_any_failed_request_is_loud(field: str) -> None:
     rows = summarise([GOOD, GOOD._replace(turn=1, **{field: 1})])
     (line,) = failures(rows)
@@ -74,13 +107,13 @@ def test_clean_rows_have_no_failures() -> None:
 
 def test_the_table_fits_its_width_and_keeps_its_columns_apart() -> None:
     huge = GOOD._replace(
-        peer="podlb-asyncio", requests=1, cpu_seconds=0.0012345, p50_ms=1999.99, p99_ms=12345.67, rss_bytes=2**33
+        peer="podlb-epoll-h11", requests=1, cpu_seconds=0.0012345, p50_ms=1999.99, p99_ms=12345.67, rss_bytes=2**33
     )
     rows = summarise([GOOD, huge])
     lines = table([SCENARIOS["small"], SCENARIOS["browser"]], rows).splitlines()
     assert max(map(len, lines)) <= WIDTH
-    row = next(line for line in lines if line.startswith("podlb-asyncio"))
+    row = next(line for line in lines if line.startswith("podlb-epoll-h11"))
     assert row.split() == [
-        *("podlb-asyncio", "0", "1234.5", "1234.5..1234.5", "77.16", "77.16..77.16"),
+        *("podlb-epoll-h11", "0", "1234.5", "1234.5..1234.5", "77.16", "77.16..77.16"),
         *("1999.99", "12345.67", "8192.0", "0"),
     ]
