@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import backend, gate, measure, report
+from bench import backend, gate, idle, measure, report
 from bench.load import SCENARIOS, Scenario, require_wrk
 from bench.peers import PEERS, REFERENCE, Peer
 from bench.proc import ROOT, BenchError, Cores, choose_cores
@@ -43,7 +43,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="bench/run.py",
         description="Measure podlb beside HAProxy and nginx on this machine: CPU per request, speed, latency, memory.",
     )
-    peers, scenarios = list(PEERS), list(SCENARIOS)
+    peers, scenarios = list(PEERS), [*SCENARIOS, idle.NAME]
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds: a first look, not to be quoted")
     parser.add_argument("--rounds", type=_positive, help="how often everything is measured (11)")
     parser.add_argument("--seconds", type=_positive, help="length of one measurement (2)")
@@ -145,9 +145,16 @@ def _pass_gate(rows: Sequence[report.Row], plan: measure.Plan, cores: Cores) -> 
     return not gate.too_slow(ratios, baseline)
 
 
+def _print_results(plan: measure.Plan, rows: Sequence[report.Row], idle_results: Sequence[idle.IdleMemory]) -> None:
+    tables = [report.table(plan.scenarios, rows)] if rows else []
+    tables += [idle.table(idle_results)] if idle_results else []
+    print("\n\n".join(tables))
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    scenarios: list[Scenario] = [SCENARIOS[name] for name in arguments.scenarios]
-    require_wrk()
+    scenarios: list[Scenario] = [SCENARIOS[name] for name in arguments.scenarios if name in SCENARIOS]
+    if scenarios:
+        require_wrk()
     if arguments.gate:
         gate.read_baseline(gate.BASELINE)
     if (arguments.gate or arguments.write_baseline) and not backend.has_nginx():
@@ -158,17 +165,19 @@ def _run(arguments: argparse.Namespace) -> int:
     about = _about(peers, plan, cores)
     _print_about(about)
 
-    samples = measure.run(peers, plan, cores, _progress)
+    samples = measure.run(peers, plan, cores, _progress) if scenarios else []
     rows = report.summarise(samples)
-    print(report.table(scenarios, rows))
+    idle_results = idle.measure(peers, cores, _progress) if idle.NAME in arguments.scenarios else []
+    _print_results(plan, rows, idle_results)
     if arguments.json:
         result = {
             **about,
             "summary": [dataclasses.asdict(row) for row in rows],
+            "idle": [each._asdict() for each in idle_results],
             "samples": [sample._asdict() for sample in samples],
         }
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
-    if report.failures(rows):
+    if report.failures(rows) or idle.failures(idle_results):
         return 1
     if arguments.write_baseline:
         gate.write_baseline(gate.BASELINE, rows, about)

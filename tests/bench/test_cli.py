@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from bench import cli, gate
+from bench import cli, gate, idle
 from bench.peers import PEERS, REFERENCE
 from bench.proc import ROOT, BenchError
 
@@ -15,7 +17,7 @@ from bench.proc import ROOT, BenchError
     ("argv", "message"),
     [
         (["--peers", "haproxy,traefik"], "no contender 'traefik'; there are: haproxy, "),
-        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser, connect, bulk"),
+        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser, connect, bulk, idle"),
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--gate", "--peers", "haproxy"], f"need the contenders haproxy and {gate.GATED_PEER}"),
         (["--write-baseline", "--scenarios", "small"], "need the contenders"),
@@ -42,13 +44,13 @@ def test_the_gate_measures_its_scenarios_and_no_more_than_it_needs(option: str) 
 def test_without_a_gate_everything_is_measured() -> None:
     arguments = cli._parse([])
     assert arguments.peers == list(PEERS)
-    assert arguments.scenarios == ["small", "browser", "connect", "bulk"]
+    assert arguments.scenarios == ["small", "browser", "connect", "bulk", "idle"]
     assert (arguments.rounds, arguments.seconds) == (11, 2)
 
 
 def test_a_contender_that_takes_no_part_is_not_started(capsys: pytest.CaptureFixture[str]) -> None:
     podlb = PEERS["podlb-asyncio"]
-    assert cli._usable(["haproxy-splice", "podlb-asyncio"], ["small", "browser"]) == [podlb]
+    assert cli._usable(["haproxy-splice", "podlb-asyncio"], ["small", "idle"]) == [podlb]
     with pytest.raises(BenchError, match="none of the contenders"):
         cli._usable(["haproxy-splice"], ["small"])
     assert capsys.readouterr().out == ""
@@ -67,6 +69,19 @@ def test_what_cannot_run_here_is_named_with_the_reason(
         f"nginx is missing and left out; to install it: {missing.install}",
         "podlb-epoll is left out: epoll is there on Linux only",
     ]
+
+
+def test_idle_alone_needs_no_wrk_and_is_a_failure_when_connections_are_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lost = idle.IdleMemory("podlb-asyncio", 10_000, 2**20, 2**21, lost=3)
+    monkeypatch.setattr(cli, "require_wrk", lambda: pytest.fail("asked for wrk"))
+    monkeypatch.setattr(cli.measure, "run", lambda *_arguments: pytest.fail("loaded"))
+    monkeypatch.setattr(cli.idle, "measure", lambda *_arguments: [lost])
+    file = tmp_path / "idle.json"
+    assert cli.main(["--scenarios", "idle", "--peers", "podlb-asyncio", "--json", str(file)]) == 1
+    assert "podlb-asyncio FAILED" in capsys.readouterr().out
+    assert json.loads(file.read_text())["idle"] == [lost._asdict()]
 
 
 def test_without_wrk_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,123 @@
+"""What idle client connections cost in memory: each made one request and stays open."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from bench.measure import Contender, running
+from bench.peers import Peer
+from bench.proc import ROOT, BenchError, Cores, pinned
+from bench.table import Column, render
+
+NAME = "idle"
+CONNECTIONS = 10_000
+_SPARE_FILES = 400
+_END_TIMEOUT = 10.0
+
+
+class IdleMemory(NamedTuple):
+    """Resident memory of one contender's processes, fresh and with idle connections."""
+
+    peer: str
+    connections: int
+    before_bytes: int
+    """After a single request."""
+    with_bytes: int
+    """With all connections open, right after the last one had its answer."""
+    lost: int
+    """Connections that the contender did not keep."""
+
+
+def connections_that_fit(hard_limit: int) -> int:
+    """CONNECTIONS, or as many as a limit of open files permits: each may take a contender two, podlb counts on that."""
+    if hard_limit == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return max(1, min(CONNECTIONS, (hard_limit - _SPARE_FILES) // 2))
+
+
+@contextlib.contextmanager
+def _open_files(count: int) -> Iterator[None]:
+    """Processes started inside may have so many files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+        except (OSError, ValueError) as error:
+            raise BenchError(
+                f"{NAME}: the limit of open files can't be raised from {soft} to {count}: {error}"
+            ) from error
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _hold(contender: Contender, count: int, core: int | None) -> IdleMemory:
+    name = contender.peer.name
+    before = contender.process.usage()
+    argv = [sys.executable, "-m", "bench.idle_client", str(contender.port), str(count)]
+    with pinned(core):
+        client = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    with client:
+        assert client.stdout is not None
+        try:
+            held = client.stdout.readline()
+            during = contender.process.usage()
+            output, errors = client.communicate(timeout=_END_TIMEOUT)
+        finally:
+            client.kill()
+    if client.returncode != 0:
+        raise BenchError(f"{NAME}: {name} did not answer on {count} connections: {held}{errors.strip()}")
+    return IdleMemory(name, count, before.rss_bytes, during.rss_bytes, int(output.removeprefix("lost ")))
+
+
+def measure(peers: Sequence[Peer], cores: Cores, progress: Callable[[str], None]) -> list[IdleMemory]:
+    """Measure each contender once, started anew and alone. BenchError when one does not hold the connections."""
+    count = connections_that_fit(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    if count < CONNECTIONS:
+        progress(
+            f"{NAME}: {count} connections instead of {CONNECTIONS}, which the hard limit of open files permits "
+            f"(ulimit -Hn; {2 * CONNECTIONS + _SPARE_FILES} would do)"
+        )
+    results = []
+    with _open_files(2 * count + _SPARE_FILES):
+        for peer in peers:
+            if peer.takes_part_in(NAME):
+                with running([peer], cores, connections=count) as (contender,):
+                    results.append(_hold(contender, count, cores.load))
+                progress(f"{NAME}: {peer.name} {results[-1].with_bytes / 2**20:.1f} MiB")
+    return results
+
+
+_COLUMNS = (
+    Column[IdleMemory]("contender", 15, lambda result: result.peer),
+    Column[IdleMemory]("connections", 11, lambda result: str(result.connections)),
+    Column[IdleMemory]("before, MiB", 11, lambda result: f"{result.before_bytes / 2**20:.1f}"),
+    Column[IdleMemory]("with, MiB", 9, lambda result: f"{result.with_bytes / 2**20:.1f}"),
+    Column[IdleMemory](
+        "KiB each", 8, lambda result: f"{(result.with_bytes - result.before_bytes) / 1024 / result.connections:.2f}"
+    ),
+    Column[IdleMemory]("lost", 10, lambda result: f"{result.lost} !!!" if result.lost else "0"),
+)
+
+
+def failures(results: Iterable[IdleMemory]) -> list[str]:
+    """A line for each contender that did not keep every connection."""
+    return [
+        f"!!! {NAME}: {result.peer} FAILED: it did not keep {result.lost} of {result.connections} connections"
+        for result in results
+        if result.lost
+    ]
+
+
+def table(results: Sequence[IdleMemory]) -> str:
+    """The table as plain text."""
+    title = f"{NAME}: resident memory with idle client connections that made one request each; measured once"
+    return "\n".join([*render(title, _COLUMNS, results), *([""] if failures(results) else []), *failures(results)])
