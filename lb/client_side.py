@@ -36,5 +36,5 @@ class ClientSide(Protocol):
     def cut(self) -> None:
         """The response can't be completed: let the client see that."""
 
-    def exchange_ended(self, exchange: Exchange, now: float, *, close: bool) -> None:
+    def exchange_ended(self, exchange: Exchange, now: float, close: bool) -> None:
         """The response is complete."""

@@ -31,6 +31,10 @@ class Phase(enum.Enum):
     CLOSED = enum.auto()
 
 
+OPEN = Phase.OPEN
+"""By a name of its own: looking up an enumeration's member costs 60 ns."""
+
+
 class ClosingConnection(asyncio.Protocol):
     """What a client connection needs to end well, and the deadline that every phase of it has."""
 

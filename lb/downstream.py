@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from lb.closing import ClosingConnection, Phase
+from lb.closing import OPEN, ClosingConnection, Phase
 from lb.deadline import NEVER
 from lb.errors import EndReason
 from lb.exchange import Exchange
@@ -70,10 +70,11 @@ class Downstream(ClosingConnection):
     def data_received(self, data: bytes) -> None:
         """Read heads and bodies; keep what came too early."""
         if self._exchange is None:
-            if not self._inbox.data and self._phase is Phase.OPEN and not self.response_flow.held:
+            if not self._inbox.data and self._phase is OPEN and not self.response_flow.held:
                 proxy = self._proxy
                 try:
-                    request = proxy.requests.get(data) if len(data) <= CACHED_HEAD_BYTES else None
+                    seen = proxy.requests.get
+                    request = seen(data) if len(data) <= CACHED_HEAD_BYTES else None
                     if request is None:
                         request = self._inbox.whole_request(data, proxy.config.max_request_body_bytes)
                 except MessageError as error:
@@ -185,14 +186,16 @@ class Downstream(ClosingConnection):
 
     def _begin(self, request: Request) -> None:
         proxy = self._proxy
-        now = proxy.clock()
+        # An attribute that is no method is called through a local: in one expression it takes 50 ns longer.
+        clock = proxy.clock
+        now = clock()
         proxy.counters[EXCHANGES] += 1
         self._inbox.empty_lines = 0
         if not request.has_body:
-            self._exchange = exchange = Exchange(request, now, complete=True)
+            self._exchange = exchange = Exchange(request, now, True)
             self._relay.start(exchange, now)
             return
-        self._exchange = exchange = Exchange(request, now, complete=False)
+        self._exchange = exchange = Exchange(request, now, False)
         self._body_bytes = 0
         self._body = body = body_decoder(request.framing, status=400)
         self._relay.start(exchange, now)
@@ -251,7 +254,7 @@ class Downstream(ClosingConnection):
         self._exchange = self._body = None
         self._reset()
 
-    def exchange_ended(self, exchange: Exchange, now: float, *, close: bool) -> None:
+    def exchange_ended(self, exchange: Exchange, now: float, close: bool) -> None:
         """The response is complete: on to the next request, or close."""
         unread = self._body is not None
         self._exchange = self._body = None

@@ -142,7 +142,7 @@ class Exchange:
         "upstream_ready",
     )
 
-    def __init__(self, request: Request, now: float, *, complete: bool) -> None:
+    def __init__(self, request: Request, now: float, complete: bool) -> None:
         """A request head was received; `complete`: there is no body behind it."""
         self.request = request
         self.request_id = request.request_id

@@ -8,7 +8,7 @@ with browser heads that all differ 35 → 22.5 µs (docs/decisions/0002-writes-a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 # Larger pieces are written at once: to hold them would cost memory, and next to them a wake-up costs nothing.
@@ -34,15 +34,27 @@ class Writer(Protocol):
     written: bool
 
 
+Held = tuple[Transport, bytes | None, Writer | None]
+"""Bytes for a transport, or None to close it; and who is marked as written."""
+
+
 class Outbox:
     """Holds writes and closes until `flush`, which it asks the loop for. The order of each transport's is kept."""
 
-    __slots__ = ("_call_soon", "_held")
+    __slots__ = ("_call_soon", "_held", "_write_each")
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        """`call_soon` has the loop call a function after the callbacks that are due now."""
+    def __init__(
+        self,
+        call_soon: Callable[[Callable[[], None]], object],
+        write_each: Callable[[Sequence[Held]], None] | None = None,
+    ) -> None:
+        """`call_soon` has the loop call a function after the callbacks that are due now.
+
+        `write_each` does in one go what is held; a loop that has it knows a shorter way to its sockets.
+        """
         self._call_soon = call_soon
-        self._held: list[tuple[Transport, bytes | None, Writer | None]] = []
+        self._write_each = write_each or self._write_one_by_one
+        self._held: list[Held] = []
 
     def write(self, transport: Transport, data: bytes, writer: Writer | None = None) -> None:
         """Write `data` to `transport` at the end of this turn, and mark `writer` as written when that was done."""
@@ -69,21 +81,24 @@ class Outbox:
         """Write now."""
         if self._held:
             held, self._held = self._held, []
-            at = 0
-            try:
-                for transport, data, writer in held:
-                    at += 1
-                    if transport.is_closing():
-                        # It was reset since, or the peer closed it: nobody reads this.
-                        continue
-                    if data is None:
-                        transport.close()
-                        continue
-                    transport.write(data)
-                    if writer is not None:
-                        writer.written = True
-            except BaseException:
-                # One that fails must not take the others with it.
-                self._held = held[at:] + self._held
-                self._call_soon(self.flush)
-                raise
+            self._write_each(held)
+
+    def _write_one_by_one(self, held: Sequence[Held]) -> None:
+        at = 0
+        try:
+            for transport, data, writer in held:
+                at += 1
+                if transport.is_closing():
+                    # It was reset since, or the peer closed it: nobody reads this.
+                    continue
+                if data is None:
+                    transport.close()
+                    continue
+                transport.write(data)
+                if writer is not None:
+                    writer.written = True
+        except BaseException:
+            # One that fails must not take the others with it.
+            self._held = [*held[at:], *self._held]
+            self._call_soon(self.flush)
+            raise

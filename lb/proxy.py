@@ -58,7 +58,7 @@ class Proxy:
         # An endpoint is trusted with a larger head than a client: it is ours.
         self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser))
         self.deadlines = Deadlines()
-        self.outbox = Outbox(loop.call_soon)
+        self.outbox = Outbox(loop.call_soon, getattr(loop, "write_each", None))
         self.connections: set[Connection] = set()
         self.closing = False
         """Do responses say `Connection: close`?"""

@@ -74,6 +74,7 @@ class Upstream(asyncio.Protocol):
         "decoder",
         "endpoint",
         "idle_since",
+        "key",
         "reusable",
         "reused",
         "transport",
@@ -84,6 +85,7 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self, endpoint: Endpoint, responses: ResponseReader, on_idle_lost: IdleLost) -> None:
         self.endpoint = endpoint
+        self.key = endpoint.key
         self.idle_since = 0.0
         self.reused = False
         """Did it serve an exchange before this one?"""
@@ -130,7 +132,7 @@ class Upstream(asyncio.Protocol):
         if sink is not None:
             sink.upstream_connect_failed(self, failure)
 
-    def begin(self, sink: UpstreamSink, *, is_head: bool) -> None:
+    def begin(self, sink: UpstreamSink, is_head: bool) -> None:
         """A request is about to be written: its response goes to `sink`."""
         self._sink = sink
         self._is_head = is_head
@@ -180,15 +182,18 @@ class Upstream(asyncio.Protocol):
             reset(self.transport)
             return
         decoder = self.decoder
+        if decoder is None and not self._buffer:
+            # The common case: a head that came before, and the whole body. (Without an empty line, nothing is found.)
+            end = data.find(b"\r\n\r\n") + 4
+            seen = self._responses.get
+            response = seen(data[:end])
+            if response is not None and len(data) == end + response.body_size and not self._is_head:
+                self._interims = 0
+                self.reusable = response.reusable
+                sink.response_received(self, response, response.framing, data[end:], True)
+                return
         try:
             if decoder is None:
-                if not self._buffer:
-                    # The common case: a head that came before. (Without an empty line, no head is that short.)
-                    end = data.find(b"\r\n\r\n") + 4
-                    response = self._responses.get(data[:end])
-                    if response is not None and response.status >= 200:
-                        self._response_begun(sink, response, data, end)
-                        return
                 self._head_received(sink, data)
             else:
                 body, done = decoder.feed(data)

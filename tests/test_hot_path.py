@@ -26,6 +26,8 @@ IN_FLIGHT = 200
 class CountingLoop:
     """A loop that may be asked for `call_soon` only, and counts."""
 
+    write_each = None
+
     def __init__(self) -> None:
         self.soon: list[Any] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Set
 from typing import Protocol
 
 from lb.endpoint import Endpoint, EndpointKey, Snapshot
@@ -13,7 +13,7 @@ from lb.http1.forwarding import Request
 class Policy(Protocol):
     """A way to choose."""
 
-    def pick(self, request: Request | None, excluding: Container[EndpointKey], now: float) -> Endpoint | None:
+    def pick(self, request: Request | None, excluding: Set[EndpointKey], now: float) -> Endpoint | None:
         """Return the endpoint for `request` that is none of `excluding`, or None. Moves the policy on."""
 
     def pick_again(self, after: EndpointKey, excluding: Container[EndpointKey]) -> Endpoint | None:

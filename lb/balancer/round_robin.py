@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Set
 
 from lb.endpoint import Endpoint, EndpointKey, Snapshot
 from lb.errors import EndReason
@@ -23,11 +23,15 @@ class RoundRobin:
         self._offset = offset
         self.replace(snapshot)
 
-    def pick(self, request: Request | None, excluding: Container[EndpointKey], now: float) -> Endpoint | None:
+    def pick(self, request: Request | None, excluding: Set[EndpointKey], now: float) -> Endpoint | None:
         """Return the next endpoint that is none of `excluding`, or None; the one behind it is next."""
         ready = self._ready
         count = len(ready)
         at = self._next
+        if not excluding and count:
+            # Nearly always.
+            self._next = at + 1 if at + 1 < count else 0
+            return ready[at]
         for _ in range(count):
             endpoint = ready[at]
             at += 1

@@ -2,8 +2,13 @@
 
 Facts about epoll that this relies on (epoll(7), epoll_ctl(2)):
 
-- It is level-triggered here: what was not read or written is reported again. So whoever is told may take a bounded bite
-  of each event, and an event that is reported for nothing costs one EAGAIN.
+- Level-triggered, what was not read or written is reported again, and after every event the kernel polls the descriptor
+  once more to find out. So it is for listening sockets and foreign callbacks.
+- Edge-triggered (EPOLLET), an event is reported once for what has arrived since the last one. That saves the second
+  poll: 0.4 µs of a small request, 3 %. So it is for transports. They owe it this: bytes are left unread only behind a
+  read that was filled to the brim, or without any read, and `rearm` (EPOLL_CTL_MOD polls anew) has them reported again.
+  A read that was not filled took all there was; a FIN behind it is in the same event, or is an edge of its own.
+- A writer is woken only after the kernel has told it that there is no room (EAGAIN, or less sent than asked for).
 - EPOLLERR and EPOLLHUP are reported whether or not they were asked for. A descriptor whose owner does not react to them
   must be taken out, or the loop spins.
 - EPOLLRDHUP tells of a peer's FIN although nothing is read: it is how a paused reader learns of it.
@@ -25,6 +30,7 @@ WRITE = select.EPOLLOUT
 PEER_CLOSED = select.EPOLLRDHUP
 ERROR = select.EPOLLERR
 HANG_UP = select.EPOLLHUP
+EDGE = select.EPOLLET
 
 Ready = Callable[[int], None]
 """Told that its descriptor has events. Must not raise."""
@@ -55,6 +61,10 @@ class Poller:
         if self._interest[fd] != events:
             self._epoll.modify(fd, events)
             self._interest[fd] = events
+
+    def rearm(self, fd: int) -> None:
+        """Tell of `fd` again although nothing new has arrived, if its events hold still."""
+        self._epoll.modify(fd, self._interest[fd])
 
     def remove(self, fd: int) -> None:
         """Tell nothing of `fd` any more."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lb.eventloop.poller import READ
-from lb.eventloop.transport import SocketTransport
+from lb.eventloop.transport import SocketTransport, write_each
 from lb.eventloop.watching import WatchingLoop
 
 _ACCEPT_BATCH = 64
@@ -80,6 +80,8 @@ class ServingLoop(WatchingLoop):
         transport = SocketTransport(self, sock, protocol)
         transport.start(read_now=True)
         return transport
+
+    write_each = staticmethod(write_each)
 
     def _make_socket_transport(
         self,

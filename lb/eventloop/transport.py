@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from lb.eventloop.poller import ERROR, HANG_UP, PEER_CLOSED, READ, WRITE
 from lb.eventloop.transport_base import HIGH_WATER, TransportBase
@@ -35,8 +36,7 @@ class SocketTransport(TransportBase):
         finally:
             if not self._closing:
                 self._reading = not self._paused
-                if self._reading:
-                    self._watch(READ | PEER_CLOSED)
+                self._watch(READ | PEER_CLOSED)
                 if read_now and self._reading:
                     # Most clients have sent their request by the time they are accepted.
                     self._read()
@@ -47,98 +47,132 @@ class SocketTransport(TransportBase):
 
     def ready(self, events: int) -> None:
         """Read and write as far as one call goes."""
-        if events == READ:
-            # Nearly always.
-            if self._reading:
-                self._read()
+        if events == READ and self._reading and self._takes_data:
+            # Nearly always. `_read` does the same; written out, it saves two calls an event.
+            # (A method kept in a slot is called through a local: in one expression CPython 3.11 takes 50 ns longer.)
+            size = self._read_size
+            receive = self._receive
+            try:
+                data = receive(size)
+            except OSError as error:
+                self._read_failed(error)
                 return
-            self._not_reading(events)
+            if 0 < len(data) < size:
+                try:
+                    self._protocol.data_received(data)
+                except BaseException as error:
+                    self._protocol_failed(error, "data_received")
+            else:
+                self._take(data)
             return
         if events & ~WRITE:
-            if self._reading:
-                self._read()
-            else:
+            if not self._reading:
                 self._not_reading(events)
+            else:
+                self._read()
+                if events & ~(READ | WRITE):
+                    self._read_behind(events)
         if events & WRITE or (events & (ERROR | HANG_UP) and self._buffer):
             self._flush()
 
+    def _read_behind(self, events: int) -> None:
+        """A FIN, or an error, may stand behind the bytes that were just read: it is not reported again."""
+        if self._reading:
+            self._read()
+        if self._reading:
+            self._rearm()
+        elif self._paused and not self._closing:
+            self._not_reading(events)
+
     def _not_reading(self, events: int) -> None:
         """Something can be read, but must not be now. A reset is told all the same, and so is a FIN."""
+        self._missed = True
         if events & ERROR or (events & HANG_UP and not self._eof_written and not self._read_eof):
             error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
-                exception = OSError(error, "connection lost")
-                self._fatal(exception)
+                self._fatal(OSError(error, "connection lost"))
                 return
-        interest = (self._interest & ~READ) | ERROR
-        if events & (PEER_CLOSED | HANG_UP):
-            interest &= ~PEER_CLOSED
-        if events & HANG_UP and not interest & WRITE:
-            # It is reported again and again, whatever is asked for: until it is read, take it out.
-            interest = 0
-        self._watch(interest)
         if events & PEER_CLOSED and not self._peer_closed and not self._read_eof and not self._closing:
             self._peer_closed = True
             told = getattr(self._protocol, "peer_closed", None)
             if told is not None:
                 told()
 
-    def _read_data(self) -> None:
+    def _read(self) -> None:
+        if not self._takes_data:
+            self._read_into()
+            return
         try:
             data = self._receive(self._read_size)
-        except (BlockingIOError, InterruptedError):
-            return
         except OSError as error:
-            self._fatal(error)
-            return
+            self._read_failed(error)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Pass on what was read; see to it that more is, if more may be there."""
         if not data:
             self._eof()
             return
-        if len(data) == self._read_size:
+        filled = len(data) == self._read_size
+        if filled:
             self._read_size = _READ_LARGE
         try:
             self._protocol.data_received(data)
-        except (SystemExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
-            self._fatal(error, "Fatal error: protocol.data_received() call failed.")
+            self._protocol_failed(error, "data_received")
+            return
+        if filled:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        """The last read was filled: go on in the next turn, when others have had theirs."""
+        if self._reading:
+            self._rearm()
+        else:
+            self._missed = True
+
+    def _read_failed(self, error: OSError) -> None:
+        if not isinstance(error, (BlockingIOError, InterruptedError)):
+            self._fatal(error)
+
+    def _protocol_failed(self, error: BaseException, method: str) -> None:
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise error
+        self._fatal(error, f"Fatal error: protocol.{method}() call failed.")
 
     def _read_into(self) -> None:
         try:
             buffer = self._protocol.get_buffer(-1)
-            if not len(buffer):
+            size = len(buffer)
+            if not size:
                 raise RuntimeError("get_buffer() returned an empty buffer")
-        except (SystemExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
-            self._fatal(error, "Fatal error: protocol.get_buffer() call failed.")
+            self._protocol_failed(error, "get_buffer")
             return
         try:
             count = self._sock.recv_into(buffer)
-        except (BlockingIOError, InterruptedError):
-            return
         except OSError as error:
-            self._fatal(error)
+            self._read_failed(error)
             return
         if not count:
             self._eof()
             return
         try:
             self._protocol.buffer_updated(count)
-        except (SystemExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
-            self._fatal(error, "Fatal error: protocol.buffer_updated() call failed.")
+            self._protocol_failed(error, "buffer_updated")
+            return
+        if count == size:
+            self._read_again()
 
     def _eof(self) -> None:
         self._read_eof = True
         self._reading = False
         try:
             keep_open = self._protocol.eof_received()
-        except (SystemExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
-            self._fatal(error, "Fatal error: protocol.eof_received() call failed.")
+            self._protocol_failed(error, "eof_received")
             return
         if keep_open:
             self._watch((self._interest & WRITE) | ERROR)
@@ -152,7 +186,7 @@ class SocketTransport(TransportBase):
         return not self._closing and not self._paused
 
     def pause_reading(self) -> None:
-        """Stop reading. The kernel is asked for nothing until there is something that must not be read."""
+        """Stop reading. The kernel is asked for nothing: what arrives meanwhile is reported once and remembered."""
         if not self._closing:
             self._paused = True
             self._reading = False
@@ -164,36 +198,44 @@ class SocketTransport(TransportBase):
         self._paused = False
         if not self._starting and not self._read_eof:
             self._reading = True
-            self._watch((self._interest & WRITE) | READ | PEER_CLOSED)
+            if self._missed:
+                self._missed = False
+                self._rearm()
 
     # Writing
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` now as far as the kernel takes it; buffer the rest."""
-        if not self._plain or type(data) is not bytes:
+        if not self._direct or type(data) is not bytes:
             self._check_write(data)
             if self._lost:
                 return
+            if self._buffer:
+                self._buffer.append(data if type(data) is bytes else bytes(data))
+                self._buffered += len(data)
+                if self._buffered > self._high_water:
+                    self._pause_protocol()
+                return
         if not data:
             return
-        if not self._buffer:
-            try:
-                sent = self._send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError as error:
-                self._fatal(error)
-                return
-            if sent == len(data):
-                return
-            # What is not immutable may change before it is sent.
-            data = memoryview(data if type(data) is bytes else bytes(data))[sent:]
-            self._buffer = deque((data,))
-            self._buffered = len(data)
-            self._watch(self._interest | WRITE)
-        else:
-            self._buffer.append(data if type(data) is bytes else bytes(data))
-            self._buffered += len(data)
+        try:
+            sent = self._send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._fatal(error)
+            return
+        if sent < len(data):
+            self._keep(data, sent)
+
+    def _keep(self, data: bytes | bytearray | memoryview, sent: int) -> None:
+        """Buffer what the kernel did not take: all behind the first `sent` bytes."""
+        # What is not immutable may change before it is sent.
+        rest = memoryview(data if type(data) is bytes else bytes(data))[sent:]
+        self._direct = False
+        self._buffer = deque((rest,))
+        self._buffered = len(rest)
+        self._watch(self._interest | WRITE)
         if self._buffered > self._high_water:
             self._pause_protocol()
 
@@ -227,6 +269,7 @@ class SocketTransport(TransportBase):
             self._fatal(error)
             return
         self._buffered -= sent
+        partly = self._buffered and sent and len(buffer) > _IOV_MAX
         while sent:
             size = len(buffer[0])
             if size > sent:
@@ -235,9 +278,13 @@ class SocketTransport(TransportBase):
             sent -= size
             buffer.popleft()
         if buffer:
+            if partly:
+                # There may be room for more, so the kernel does not say when there is.
+                self._rearm()
             self._resume_protocol()
             return
         self._buffer = None
+        self._reconsider()
         self._watch(self._interest & ~WRITE)
         self._resume_protocol()
         if self._empty_waiter is not None:
@@ -256,7 +303,7 @@ class SocketTransport(TransportBase):
         if self._closing or self._eof_written:
             return
         self._eof_written = True
-        self._plain = False
+        self._direct = False
         if not self._buffer:
             self._shutdown_write()
 
@@ -305,3 +352,38 @@ class SocketTransport(TransportBase):
             self._loop.call_exception_handler(
                 {"message": failed, "exception": error, "transport": self, "protocol": self._protocol}
             )
+
+
+class Written(Protocol):
+    """Who wants to know whether it was written."""
+
+    written: bool
+
+
+def write_each(held: Iterable[tuple[Any, bytes | None, Written | None]]) -> None:
+    """Write bytes to each transport in order, None to close it; mark who is given with it as written.
+
+    The same as `write` and `close` of each, except that one that is closing is passed over. For the small writes of a
+    turn, all at its end: without a call a write it costs 0.25 µs less each.
+    """
+    for transport, data, writer in held:
+        if data is not None and type(transport) is SocketTransport and transport._direct:
+            send = transport._send
+            try:
+                sent = send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                transport._fatal(error)
+                continue
+            if sent < len(data):
+                transport._keep(data, sent)
+        elif transport.is_closing():
+            continue
+        elif data is None:
+            transport.close()
+            continue
+        else:
+            transport.write(data)
+        if writer is not None:
+            writer.written = True

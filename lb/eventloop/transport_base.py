@@ -9,7 +9,7 @@ from asyncio import constants, transports, trsock
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from lb.eventloop.poller import ERROR, PEER_CLOSED, READ, WRITE
+from lb.eventloop.poller import EDGE, ERROR, PEER_CLOSED, READ, WRITE
 
 if TYPE_CHECKING:
     from lb.eventloop.watching import WatchingLoop
@@ -26,17 +26,17 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         "_buffer",
         "_buffered",
         "_closing",
+        "_direct",
         "_empty_waiter",
         "_eof_written",
         "_extra_info",
         "_fd",
         "_interest",
         "_lost",
+        "_missed",
         "_paused",
         "_peer_closed",
-        "_plain",
         "_protocol",
-        "_read",
         "_read_eof",
         "_read_size",
         "_reading",
@@ -45,6 +45,7 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         "_server",
         "_sock",
         "_starting",
+        "_takes_data",
     )
 
     # What BaseEventLoop asks for before start_tls and sendfile.
@@ -73,6 +74,8 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         self._low_water = HIGH_WATER // 4
         self._protocol_paused = False
         self._paused = False
+        self._missed = False
+        """Is something there to be read that was reported, and won't be again?"""
         self._closing = False
         self._lost = 0
         self._eof_written = False
@@ -83,8 +86,8 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         self._starting = True
         self._reading = False
         """Not paused, not at the end, not closing: are bytes taken when there are some?"""
-        self._plain = True
-        """May bytes be written without further questions?"""
+        self._direct = True
+        """May bytes be sent without further questions: nothing is buffered, and nothing is ending?"""
         self._empty_waiter: asyncio.Future[None] | None = None
         self.set_protocol(protocol)
         if server is not None:
@@ -95,21 +98,20 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         """Read and write as far as one call goes."""
         raise NotImplementedError
 
-    def _read_data(self) -> None:
-        raise NotImplementedError
-
-    def _read_into(self) -> None:
-        raise NotImplementedError
-
     def _watch(self, interest: int) -> None:
         if interest != self._interest:
             if not self._interest:
-                self._loop._poller.add(self._fd, self.ready, interest)
+                self._loop._poller.add(self._fd, self.ready, interest | EDGE)
             elif interest:
-                self._loop._poller.change(self._fd, interest)
+                self._loop._poller.change(self._fd, interest | EDGE)
             else:
                 self._loop._poller.remove(self._fd)
             self._interest = interest
+
+    def _rearm(self) -> None:
+        """Have what may still be there reported again."""
+        if self._interest:
+            self._loop._poller.rearm(self._fd)
 
     # Information
 
@@ -140,7 +142,7 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Tell another protocol from now on."""
         self._protocol: Any = protocol
-        self._read = self._read_into if isinstance(protocol, asyncio.BufferedProtocol) else self._read_data
+        self._takes_data = not isinstance(protocol, asyncio.BufferedProtocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
@@ -157,6 +159,7 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         if self._closing:
             return
         self._closing = True
+        self._direct = False
         self._reading = False
         if self._buffer:
             self._watch(WRITE)
@@ -188,7 +191,7 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
 
     def _connection_lost_soon(self, error: BaseException | None) -> None:
         self._lost += 1
-        self._plain = False
+        self._direct = False
         self._watch(0)
         self._loop.call_soon(self._connection_lost, error)
 
@@ -200,8 +203,6 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
             self._loop._transports.pop(self._fd, None)
             self._sock.close()
             self._protocol = None
-            # A method of ours: it would keep us alive.
-            del self._read
             server, self._server = self._server, None
             if server is not None:
                 server._detach()
@@ -225,17 +226,20 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
     def _take_back(self) -> None:
         if not self._lost:
             self._loop._transports[self._fd] = self
-            self._watch(READ | PEER_CLOSED if self._reading else ERROR)
+            self._watch(ERROR if self._read_eof else READ | PEER_CLOSED)
 
     def _make_empty_waiter(self) -> asyncio.Future[None]:
         if self._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
         self._empty_waiter = self._loop.create_future()
-        self._plain = False
+        self._direct = False
         if not self._buffer:
             self._empty_waiter.set_result(None)
         return self._empty_waiter
 
     def _reset_empty_waiter(self) -> None:
         self._empty_waiter = None
-        self._plain = not self._lost and not self._eof_written
+        self._reconsider()
+
+    def _reconsider(self) -> None:
+        self._direct = not (self._buffer or self._closing or self._eof_written or self._empty_waiter is not None)

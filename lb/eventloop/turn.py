@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -36,6 +37,8 @@ class TurningLoop(asyncio.BaseEventLoop):
         self._thread_wakeup = ThreadWakeup()
         self._poller.add(self._thread_wakeup.fileno(), self._thread_wakeup.ready, READ)
         self._clock_resolution = 1e-9
+        # Without a frame in between: it is asked twice a request.
+        self.time = time.monotonic  # type: ignore[method-assign]
         self._current_handle: asyncio.Handle | None = None
 
     def _run_once(self) -> None:
@@ -48,9 +51,12 @@ class TurningLoop(asyncio.BaseEventLoop):
             timeout = -1.0 if when is None else min(max(when - self.time(), 0.0), _LONGEST_WAIT)
         told = poller.told
         for fd, happened in poller.wait(timeout, _EVENTS_BATCH):
-            tell = told.get(fd)
-            if tell is not None:
-                tell(happened)
+            try:
+                tell = told[fd]
+            except KeyError:
+                # Whoever was told before has taken it out.
+                continue
+            tell(happened)
         if self._timers:
             # A timer that is due within the clock's resolution is due.
             for timer in self._timers.pop_due(self.time() + self._clock_resolution):

@@ -212,6 +212,8 @@ class Response:
     __slots__ = (
         "_fields",
         "_length",
+        "body_size",
+        "chunked",
         "framing",
         "has_date",
         "minor",
@@ -219,13 +221,19 @@ class Response:
         "reusable",
         "reusable_after_head",
         "status",
+        "status_class",
     )
 
     def __init__(self, head: ResponseHead, framing: Framing, fields: bytes, length: bytes) -> None:
         self.status = head.status
+        self.status_class = head.status // 100
         self.minor = head.minor
         self.framing = framing
         """How the body is framed, if the request was not HEAD."""
+        self.chunked = framing.kind == CHUNKED
+        is_known = head.status >= 200 and framing.kind in (NO_BODY, LENGTH)
+        self.body_size = framing.length if is_known else -1
+        """How long the body is, in bytes; -1 if that is not known, or if this is not the final response."""
         self._fields = fields
         self._length = length
         self.has_date = True

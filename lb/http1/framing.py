@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from lb.http1.message import (
     MessageError,
@@ -37,8 +38,9 @@ _FORBIDDEN_TRAILERS = frozenset(
 )
 
 
-class Framing(NamedTuple):
-    """How the end of a body is known: `kind`, and its `length` in bytes for LENGTH (else 0)."""
+@dataclass(slots=True)
+class Framing:
+    """How the end of a body is known: `kind`, and its `length` in bytes for LENGTH (else 0). A value: never changed."""
 
     kind: int
     length: int = 0
