@@ -97,22 +97,30 @@ class Dispatch:
     def _attempt(self, endpoint: Endpoint, now: float) -> None:
         proxy = self._proxy
         service = proxy.service
-        counters = proxy.counters
-        key = endpoint.key
         exchange = self._exchange
         assert exchange is not None
         exchange.endpoint = endpoint
-        exchange.slot = slot = service.metrics.slot(key)
-        counters[slot + PICKS] += 1
+        key = endpoint.key
         trial = 0 if service.set_aside.is_empty else service.set_aside.picked(key, now)
         # A connection from the pool may have died with others of its kind: a further attempt takes a new one. So does a
         # trial, which is over when a connect has succeeded or failed.
         if self._attempts is None and not trial:
             upstream = service.pool.checkout(key, now)
             if upstream is not None:
+                counters = proxy.counters
+                exchange.slot = slot = upstream.slot
+                counters[slot + PICKS] += 1
                 counters[slot + REUSES] += 1
                 self._sink.upstream_ready(upstream, now)
                 return
+        self._connect(endpoint, trial)
+
+    def _connect(self, endpoint: Endpoint, trial: int) -> None:
+        proxy = self._proxy
+        counters = proxy.counters
+        assert self._exchange is not None
+        self._exchange.slot = slot = proxy.service.metrics.slot(endpoint.key)
+        counters[slot + PICKS] += 1
         if self._attempts is not None and self._attempts.count:
             counters[slot + RETRIES] += 1
         self._trial = trial

@@ -34,14 +34,14 @@ class Writer(Protocol):
     written: bool
 
 
-Held = tuple[Transport, bytes | None, Writer | None]
-"""Bytes for a transport, or None to close it; and who is marked as written."""
+Held = tuple[Transport, bytes, Writer | None]
+"""A transport, bytes for it, and who is marked as written."""
 
 
 class Outbox:
     """Holds writes and closes until `flush`, which it asks the loop for. The order of each transport's is kept."""
 
-    __slots__ = ("_call_soon", "_held", "_write_each")
+    __slots__ = ("_call_soon", "_closing", "_held", "_write_each")
 
     def __init__(
         self,
@@ -50,11 +50,12 @@ class Outbox:
     ) -> None:
         """`call_soon` has the loop call a function after the callbacks that are due now.
 
-        `write_each` does in one go what is held; a loop that has it knows a shorter way to its sockets.
+        `write_each` writes in one go what is held; a loop that has it knows a shorter way to its sockets.
         """
         self._call_soon = call_soon
         self._write_each = write_each or self._write_one_by_one
         self._held: list[Held] = []
+        self._closing: list[Transport] = []
 
     def write(self, transport: Transport, data: bytes, writer: Writer | None = None) -> None:
         """Write `data` to `transport` at the end of this turn, and mark `writer` as written when that was done."""
@@ -72,16 +73,20 @@ class Outbox:
 
     def close(self, transport: Transport) -> None:
         """Close `transport` behind what was written to it."""
-        if not self._held:
-            transport.close()
+        if self._held:
+            self._closing.append(transport)
         else:
-            self._held.append((transport, None, None))
+            transport.close()
 
     def flush(self) -> None:
         """Write now."""
         if self._held:
             held, self._held = self._held, []
             self._write_each(held)
+            if self._closing:
+                closing, self._closing = self._closing, []
+                for transport in closing:
+                    transport.close()
 
     def _write_one_by_one(self, held: Sequence[Held]) -> None:
         at = 0
@@ -90,9 +95,6 @@ class Outbox:
                 at += 1
                 if transport.is_closing():
                     # It was reset since, or the peer closed it: nobody reads this.
-                    continue
-                if data is None:
-                    transport.close()
                     continue
                 transport.write(data)
                 if writer is not None:

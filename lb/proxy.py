@@ -65,6 +65,10 @@ class Proxy:
         self.is_draining = False
         """Is the listener closed, or about to be? Then idle connections are given `LAST_REQUEST_SECONDS`."""
         self.on_connection_closed: Callable[[], None] = lambda: None
+        self.on_exchange_ended: Callable[[Exchange], None] | None = (
+            self._exchange_ended if service.policy.learns else None
+        )
+        """Told of every exchange once, with its four stamps and its end reason; None while nobody wants to know."""
         self._id_prefix = id_prefix
         self._ids = 0
         self._date = b""
@@ -95,7 +99,7 @@ class Proxy:
 
     def new_upstream(self, endpoint: Endpoint) -> Upstream:
         """Return a connection to `endpoint` that is not connected yet."""
-        return Upstream(endpoint, self.responses, self._idle_lost)
+        return Upstream(endpoint, self.service.metrics.slot(endpoint.key), self.responses, self._idle_lost)
 
     def http_date(self) -> bytes:
         """Return the value of a Date field for now (RFC 9110, section 5.6.7)."""
@@ -105,8 +109,7 @@ class Proxy:
             self._date = formatdate(second, usegmt=True).encode()
         return self._date
 
-    def exchange_ended(self, exchange: Exchange) -> None:
-        """Every exchange comes by here once, with its four stamps and its end reason."""
+    def _exchange_ended(self, exchange: Exchange) -> None:
         endpoint = exchange.endpoint
         if endpoint is not None:
             assert exchange.end_reason is not None

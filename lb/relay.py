@@ -172,7 +172,7 @@ class Relay:
             body = _chunk(upstream, body, done)
         proxy.outbox.write(client.transport, head + body if body else head)
         if done:
-            self._response_ended(upstream, now)
+            self._response_ended(exchange, upstream, now)
         else:
             self._passed_on(now)
 
@@ -186,13 +186,15 @@ class Relay:
 
     def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
         """Pass a piece of the body on."""
+        exchange = self.exchange
+        assert exchange is not None
         now = self._proxy.clock()
         if self._chunked:
             body = _chunk(upstream, body, done)
         if body:
             self._client.write(body)
         if done:
-            self._response_ended(upstream, now)
+            self._response_ended(exchange, upstream, now)
         else:
             self._passed_on(now)
 
@@ -204,7 +206,7 @@ class Relay:
         self._drop_upstream()
         if exchange.is_committed:
             exchange.happened(Event.UPSTREAM_LOST)
-            self._cut(EndReason.BAD_RESPONSE)
+            self._cut(exchange, EndReason.BAD_RESPONSE)
         else:
             self._answer(
                 502, EndReason.BAD_RESPONSE, f"the endpoint sent a bad response: {error.detail}", what=error.what
@@ -219,7 +221,7 @@ class Relay:
         self._upstream = None
         self._client.response_flow.uncouple()
         if exchange.is_committed:
-            self._cut(EndReason.RESET_IN_BODY)
+            self._cut(exchange, EndReason.RESET_IN_BODY)
             return
         self._sent = False
         now = self._proxy.clock()
@@ -240,9 +242,7 @@ class Relay:
 
     # Ends
 
-    def _response_ended(self, upstream: Upstream, now: float) -> None:
-        exchange = self.exchange
-        assert exchange is not None
+    def _response_ended(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         complete = exchange.response_ended()
         flow = self._client.response_flow
         if flow.held:
@@ -255,7 +255,7 @@ class Relay:
             upstream.abort()
         elif not (complete and upstream.reusable and self._proxy.service.pool.checkin(upstream.key, upstream, now)):
             upstream.close()
-        self._end(_OK, now)
+        self._end(exchange, _OK, now)
         self._client.exchange_ended(exchange, now, self._close)
 
     def _is_all_sent(self, upstream: Upstream, complete: bool) -> bool:
@@ -279,11 +279,11 @@ class Relay:
         self._client.answer(status, reason, detail, what, retry_after)
         exchange.happened(Event.RESPONSE_ENDED)
         close = not exchange.request.persistent or self._client.must_close()
-        self._end(reason, now)
+        self._end(exchange, reason, now)
         self._client.exchange_ended(exchange, now, close)
 
-    def _cut(self, reason: EndReason) -> None:
-        self._end(reason, self._proxy.clock())
+    def _cut(self, exchange: Exchange, reason: EndReason) -> None:
+        self._end(exchange, reason, self._proxy.clock())
         self._client.cut()
 
     def refuse(self, status: int, reason: EndReason, error: MessageError) -> None:
@@ -293,7 +293,7 @@ class Relay:
         self._drop_upstream()
         if exchange.is_committed:
             exchange.happened(Event.UPSTREAM_LOST)
-            self._cut(reason)
+            self._cut(exchange, reason)
         else:
             self._answer(status, reason, error.detail, what=error.what)
 
@@ -303,7 +303,7 @@ class Relay:
         if exchange is not None:
             exchange.happened(Event.CLIENT_LOST)
             self._drop_upstream()
-            self._end(reason, self._proxy.clock())
+            self._end(exchange, reason, self._proxy.clock())
 
     def close(self) -> None:
         """The client's connection is closed. Nothing may be asked of this relay any more."""
@@ -324,7 +324,7 @@ class Relay:
         if exchange.is_committed:
             self._drop_upstream()
             exchange.happened(Event.UPSTREAM_LOST)
-            self._cut(EndReason.BODY_TIMEOUT)
+            self._cut(exchange, EndReason.BODY_TIMEOUT)
         elif exchange.is_request_complete:
             self._drop_upstream()
             self._answer(504, EndReason.RESPONSE_TIMEOUT, "the endpoint did not answer in time")
@@ -359,16 +359,15 @@ class Relay:
             self._client.response_flow.uncouple()
             upstream.abort()
 
-    def _end(self, reason: EndReason, now: float) -> None:
-        exchange = self.exchange
-        assert exchange is not None
+    def _end(self, exchange: Exchange, reason: EndReason, now: float) -> None:
         exchange.ended(reason, now)
         proxy = self._proxy
         if reason is _OK:
             proxy.counters[ENDED_OK] += 1
         else:
             proxy.service.metrics.ended(reason)
-        proxy.exchange_ended(exchange)
+        if proxy.on_exchange_ended is not None:
+            proxy.on_exchange_ended(exchange)
         self._dispatch.finished()
         self.exchange = self._body = None
         self._sent = self._sent_interim = False

@@ -77,15 +77,18 @@ class Upstream(asyncio.Protocol):
         "key",
         "reusable",
         "reused",
+        "slot",
         "transport",
         "written",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, endpoint: Endpoint, responses: ResponseReader, on_idle_lost: IdleLost) -> None:
+    def __init__(self, endpoint: Endpoint, slot: int, responses: ResponseReader, on_idle_lost: IdleLost) -> None:
         self.endpoint = endpoint
         self.key = endpoint.key
+        self.slot = slot
+        """Where the counters of the endpoint are kept."""
         self.idle_since = 0.0
         self.reused = False
         """Did it serve an exchange before this one?"""

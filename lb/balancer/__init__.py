@@ -13,6 +13,9 @@ from lb.http1.forwarding import Request
 class Policy(Protocol):
     """A way to choose."""
 
+    learns: bool
+    """Does it want to know how exchanges end?"""
+
     def pick(self, request: Request | None, excluding: Set[EndpointKey], now: float) -> Endpoint | None:
         """Return the endpoint for `request` that is none of `excluding`, or None. Moves the policy on."""
 

@@ -17,6 +17,8 @@ class RoundRobin:
     still there.
     """
 
+    learns = False
+
     def __init__(self, snapshot: Snapshot = (), *, offset: int = 0) -> None:
         self._ready: Snapshot = ()
         self._next = 0

@@ -22,7 +22,6 @@ Facts about epoll that this relies on (epoll(7), epoll_ctl(2)):
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
 from contextlib import suppress
 
 READ = select.EPOLLIN
@@ -32,8 +31,21 @@ ERROR = select.EPOLLERR
 HANG_UP = select.EPOLLHUP
 EDGE = select.EPOLLET
 
-Ready = Callable[[int], None]
-"""Told that its descriptor has events. Must not raise."""
+# What a sink does with bytes that are there. READS_DATA is READ, so that one comparison with an event says it all.
+NOT_READING, READS_DATA, READS_INTO_BUFFER = 0, READ, -1
+
+
+class Sink:
+    """Who is told of a descriptor's events."""
+
+    __slots__ = ()
+
+    reading: int = NOT_READING
+    """READS_DATA: bytes that are there may be read at once and given to its protocol."""
+
+    def ready(self, events: int) -> None:
+        """The descriptor has events. Must not raise."""
+        raise NotImplementedError
 
 
 class Poller:
@@ -42,19 +54,19 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
         self._interest: dict[int, int] = {}
-        self.told: dict[int, Ready] = {}
+        self.told: dict[int, Sink] = {}
         self.wait = self._epoll.poll
         """`wait(timeout, most)`: up to `most` pairs of (descriptor, events); seconds, negative for no limit."""
 
-    def add(self, fd: int, ready: Ready, events: int) -> None:
-        """Tell `ready` of `events` of `fd`."""
+    def add(self, fd: int, sink: Sink, events: int) -> None:
+        """Tell `sink` of `events` of `fd`."""
         if fd in self._interest:
-            self.told[fd] = ready
+            self.told[fd] = sink
             self.change(fd, events)
             return
         self._epoll.register(fd, events)
         self._interest[fd] = events
-        self.told[fd] = ready
+        self.told[fd] = sink
 
     def change(self, fd: int, events: int) -> None:
         """Tell of `events` of `fd` from now on."""
@@ -64,7 +76,9 @@ class Poller:
 
     def rearm(self, fd: int) -> None:
         """Tell of `fd` again although nothing new has arrived, if its events hold still."""
-        self._epoll.modify(fd, self._interest[fd])
+        events = self._interest.get(fd)
+        if events is not None:
+            self._epoll.modify(fd, events)
 
     def remove(self, fd: int) -> None:
         """Tell nothing of `fd` any more."""

@@ -10,7 +10,7 @@ from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any
 
-from lb.eventloop.poller import READ
+from lb.eventloop.poller import READ, Sink
 from lb.eventloop.transport import SocketTransport, write_each
 from lb.eventloop.watching import WatchingLoop
 
@@ -19,7 +19,7 @@ _ACCEPT_PAUSE = 1.0
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class _Listening:
+class _Listening(Sink):
     """A listening socket of a server: accepts a batch, makes a transport of each and starts it at once."""
 
     def __init__(self, loop: ServingLoop, sock: socket.socket, make_transport: Callable[[socket.socket], None]) -> None:
@@ -64,7 +64,7 @@ class _Listening:
         """Accept from now on, if it is still open."""
         fd = self._sock.fileno()
         if fd >= 0 and self._loop._listening.get(fd) is self:
-            self._loop._poller.add(fd, self.ready, READ)
+            self._loop._poller.add(fd, self, READ)
 
 
 class ServingLoop(WatchingLoop):

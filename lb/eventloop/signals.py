@@ -37,7 +37,7 @@ class SignalLoop(TurningLoop):
         self._check_closed()
         if self._signal_wakeup is None:
             self._signal_wakeup = SignalWakeup(self._signalled)
-            self._poller.add(self._signal_wakeup.fileno(), self._signal_wakeup.ready, READ)
+            self._poller.add(self._signal_wakeup.fileno(), self._signal_wakeup, READ)
         try:
             # Raises ValueError off the main thread.
             signal.set_wakeup_fd(self._signal_wakeup.writer.fileno())

@@ -7,18 +7,30 @@ import socket
 import warnings
 from asyncio import constants, transports, trsock
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from lb.eventloop.poller import EDGE, ERROR, PEER_CLOSED, READ, WRITE
+from lb.eventloop.poller import (
+    EDGE,
+    ERROR,
+    NOT_READING,
+    PEER_CLOSED,
+    READ,
+    READS_DATA,
+    READS_INTO_BUFFER,
+    WRITE,
+    Sink,
+)
 
 if TYPE_CHECKING:
     from lb.eventloop.watching import WatchingLoop
 
-READ_SMALL = 65536
+# From 64 KiB on, freeing what was not filled makes malloc consolidate its bins: 0.2 µs of a small request.
+READ_SMALL = 32768
 HIGH_WATER = 65536
 
 
-class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks for it
+class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback asks for it
     """The state of a connected stream socket on the loop."""
 
     __slots__ = (
@@ -26,7 +38,6 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         "_buffer",
         "_buffered",
         "_closing",
-        "_direct",
         "_empty_waiter",
         "_eof_written",
         "_extra_info",
@@ -39,13 +50,14 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         "_protocol",
         "_read_eof",
         "_read_size",
-        "_reading",
         "_receive",
         "_send",
+        "_send_now",
         "_server",
         "_sock",
         "_starting",
-        "_takes_data",
+        "_way_to_read",
+        "reading",
     )
 
     # What BaseEventLoop asks for before start_tls and sendfile.
@@ -84,10 +96,10 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         self._interest = 0
         self._read_size = READ_SMALL
         self._starting = True
-        self._reading = False
-        """Not paused, not at the end, not closing: are bytes taken when there are some?"""
-        self._direct = True
-        """May bytes be sent without further questions: nothing is buffered, and nothing is ending?"""
+        self.reading = NOT_READING
+        """Not paused, not at the end, not closing: how are bytes taken when there are some?"""
+        self._send_now: Callable[[bytes], int] | None = self._send
+        """Sends bytes without further questions; None while something is buffered, or from when something ends."""
         self._empty_waiter: asyncio.Future[None] | None = None
         self.set_protocol(protocol)
         if server is not None:
@@ -101,7 +113,7 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
     def _watch(self, interest: int) -> None:
         if interest != self._interest:
             if not self._interest:
-                self._loop._poller.add(self._fd, self.ready, interest | EDGE)
+                self._loop._poller.add(self._fd, self, interest | EDGE)
             elif interest:
                 self._loop._poller.change(self._fd, interest | EDGE)
             else:
@@ -110,8 +122,7 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
 
     def _rearm(self) -> None:
         """Have what may still be there reported again."""
-        if self._interest:
-            self._loop._poller.rearm(self._fd)
+        self._loop._poller.rearm(self._fd)
 
     # Information
 
@@ -142,7 +153,9 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Tell another protocol from now on."""
         self._protocol: Any = protocol
-        self._takes_data = not isinstance(protocol, asyncio.BufferedProtocol)
+        self._way_to_read = READS_INTO_BUFFER if isinstance(protocol, asyncio.BufferedProtocol) else READS_DATA
+        if self.reading:
+            self.reading = self._way_to_read
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
@@ -159,8 +172,8 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         if self._closing:
             return
         self._closing = True
-        self._direct = False
-        self._reading = False
+        self._send_now = None
+        self.reading = NOT_READING
         if self._buffer:
             self._watch(WRITE)
         else:
@@ -186,12 +199,12 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         self._buffer = None
         self._buffered = 0
         self._closing = True
-        self._reading = False
+        self.reading = NOT_READING
         self._connection_lost_soon(error)
 
     def _connection_lost_soon(self, error: BaseException | None) -> None:
         self._lost += 1
-        self._direct = False
+        self._send_now = None
         self._watch(0)
         self._loop.call_soon(self._connection_lost, error)
 
@@ -232,7 +245,7 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         if self._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
         self._empty_waiter = self._loop.create_future()
-        self._direct = False
+        self._send_now = None
         if not self._buffer:
             self._empty_waiter.set_result(None)
         return self._empty_waiter
@@ -242,4 +255,5 @@ class TransportBase(transports._FlowControlMixin):  # sendfile's fallback asks f
         self._reconsider()
 
     def _reconsider(self) -> None:
-        self._direct = not (self._buffer or self._closing or self._eof_written or self._empty_waiter is not None)
+        is_direct = not (self._buffer or self._closing or self._eof_written or self._empty_waiter is not None)
+        self._send_now = self._send if is_direct else None

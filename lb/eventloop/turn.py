@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from lb.eventloop.poller import READ, Poller
@@ -35,7 +35,7 @@ class TurningLoop(asyncio.BaseEventLoop):
         self._poller = Poller()
         self._timers: Timers[asyncio.TimerHandle] = Timers()
         self._thread_wakeup = ThreadWakeup()
-        self._poller.add(self._thread_wakeup.fileno(), self._thread_wakeup.ready, READ)
+        self._poller.add(self._thread_wakeup.fileno(), self._thread_wakeup, READ)
         self._clock_resolution = 1e-9
         # Without a frame in between: it is asked twice a request.
         self.time = time.monotonic  # type: ignore[method-assign]
@@ -49,14 +49,14 @@ class TurningLoop(asyncio.BaseEventLoop):
         else:
             when = self._timers.next_when()
             timeout = -1.0 if when is None else min(max(when - self.time(), 0.0), _LONGEST_WAIT)
-        told = poller.told
-        for fd, happened in poller.wait(timeout, _EVENTS_BATCH):
-            try:
-                tell = told[fd]
-            except KeyError:
-                # Whoever was told before has taken it out.
-                continue
-            tell(happened)
+        batch = iter(poller.wait(timeout, _EVENTS_BATCH))
+        try:
+            self._dispatch(batch)
+        except BaseException:
+            # Somebody wants out (SystemExit, KeyboardInterrupt). An edge is told once: have the others' told again.
+            for fd, _ in batch:
+                poller.rearm(fd)
+            raise
         if self._timers:
             # A timer that is due within the clock's resolution is due.
             for timer in self._timers.pop_due(self.time() + self._clock_resolution):
@@ -70,6 +70,35 @@ class TurningLoop(asyncio.BaseEventLoop):
             if not handle._cancelled:
                 handle._run()
         handle = None  # An exception's traceback may hold the frame, and with it the last handle.
+
+    def _dispatch(self, batch: Iterator[tuple[int, int]]) -> None:
+        """Tell the sinks of their events."""
+        told: dict[int, Any] = self._poller.told
+        for fd, happened in batch:
+            try:
+                sink = told[fd]
+            except KeyError:
+                # Whoever was told before has taken it out.
+                continue
+            if happened != sink.reading:
+                sink.ready(happened)
+                continue
+            # Nearly always. `ready` does the same; without a call an event it saves 2 % of a small GET. (A callable in
+            # a slot is called through a local: in one expression CPython 3.11 takes 50 ns longer.)
+            size = sink._read_size
+            receive = sink._receive
+            try:
+                data = receive(size)
+            except OSError as error:
+                sink._read_failed(error)
+                continue
+            if data and len(data) < size:
+                try:
+                    sink._protocol.data_received(data)
+                except BaseException as error:
+                    sink._protocol_failed(error, "data_received")
+            else:
+                sink._take(data)
 
     def _run_slowly(self, count: int) -> None:
         """Run `count` callbacks in debug mode: say which took long."""

@@ -6,8 +6,10 @@ import os
 import socket
 from collections.abc import Callable
 
+from lb.eventloop.poller import Sink
 
-class ThreadWakeup:
+
+class ThreadWakeup(Sink):
     """An eventfd that other threads write to. Any number of writes between two turns of the loop is one event."""
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class ThreadWakeup:
             os.close(fd)
 
 
-class SignalWakeup:
+class SignalWakeup(Sink):
     """A socket pair for `signal.set_wakeup_fd`, which writes a byte a signal (an eventfd takes eight or none)."""
 
     def __init__(self, on_signal: Callable[[int], None]) -> None:

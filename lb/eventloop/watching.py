@@ -7,13 +7,13 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from lb.eventloop.poller import ERROR, HANG_UP, READ, WRITE
+from lb.eventloop.poller import ERROR, HANG_UP, READ, WRITE, Sink
 from lb.eventloop.sock_calls import SocketCalls
 from lb.eventloop.transport_base import TransportBase
 from lb.eventloop.turn import TurningLoop
 
 
-class _Watched:
+class _Watched(Sink):
     """A descriptor with a reader and a writer callback: `add_reader`, `add_writer` and the sock_* calls."""
 
     __slots__ = ("_fd", "_loop", "reader", "writer")
@@ -37,7 +37,7 @@ class _Watched:
         poller = self._loop._poller
         wanted = (READ if self.reader is not None else 0) | (WRITE if self.writer is not None else 0)
         if wanted:
-            poller.add(self._fd, self.ready, wanted)
+            poller.add(self._fd, self, wanted)
         else:
             poller.remove(self._fd)
             self._loop._watched.pop(self._fd, None)
