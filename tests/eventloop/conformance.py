@@ -31,11 +31,11 @@ class OnLoop:
         self.errors: list[dict[str, Any]] = []
         """What the loop's exception handler was told. A test takes out what it expects: what is left is a failure."""
 
-    def __call__(self, main: Callable[[], Awaitable[T]], *, debug: bool = False) -> T:
+    def __call__(self, main: Callable[[], Awaitable[T]], *, debug: bool = False, seconds: float = DEADLINE) -> T:
         async def bounded() -> T:
             asyncio.get_running_loop().set_exception_handler(lambda loop, context: self.errors.append(context))
             try:
-                async with asyncio.timeout(DEADLINE):
+                async with asyncio.timeout(seconds):
                     return await main()
             except BaseException:
                 for recorder in list(Recorder.connected):
