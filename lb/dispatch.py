@@ -14,6 +14,7 @@ from lb.endpoint import Endpoint
 from lb.errors import ConnectFailure, EndReason
 from lb.exchange import Exchange
 from lb.metrics import PICKS, RETRIES, REUSES
+from lb.service import NOBODY
 from lb.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -53,11 +54,29 @@ class Dispatch:
     def start(self, exchange: Exchange, now: float) -> None:
         """Find a connection for the first attempt."""
         self._exchange = exchange
-        endpoint = self._proxy.service.pick(exchange.request, now)
+        self._attempts = None
+        proxy = self._proxy
+        service = proxy.service
+        if service.set_aside.is_empty:
+            endpoint = service.policy.pick(exchange.request, NOBODY, now)
+            trial = 0
+        else:
+            endpoint = service.pick(exchange.request, now)
+            trial = 0 if endpoint is None else service.set_aside.picked(endpoint.key, now)
         if endpoint is None:
             self._try_next(now)
-        else:
-            self._attempt(endpoint, now)
+            return
+        exchange.endpoint = endpoint
+        # A trial needs a connect, by which it is decided.
+        upstream = None if trial else service.pool.checkout(endpoint.key, now)
+        if upstream is None:
+            self._connect(endpoint, trial)
+            return
+        counters = proxy.counters
+        exchange.slot = slot = upstream.slot
+        counters[slot + PICKS] += 1
+        counters[slot + REUSES] += 1
+        self._sink.upstream_ready(upstream, now)
 
     def lost(self, upstream: Upstream, *, body: HeldBody | None) -> bool:
         """The connection died before the first response byte. May another be tried?"""
@@ -94,26 +113,12 @@ class Dispatch:
         self._no_endpoint(EndReason.NO_ENDPOINT)
         return True
 
-    def _attempt(self, endpoint: Endpoint, now: float) -> None:
-        proxy = self._proxy
-        service = proxy.service
-        exchange = self._exchange
-        assert exchange is not None
-        exchange.endpoint = endpoint
-        key = endpoint.key
-        trial = 0 if service.set_aside.is_empty else service.set_aside.picked(key, now)
-        # A connection from the pool may have died with others of its kind: a further attempt takes a new one. So does a
-        # trial, which is over when a connect has succeeded or failed.
-        if self._attempts is None and not trial:
-            upstream = service.pool.checkout(key, now)
-            if upstream is not None:
-                counters = proxy.counters
-                exchange.slot = slot = upstream.slot
-                counters[slot + PICKS] += 1
-                counters[slot + REUSES] += 1
-                self._sink.upstream_ready(upstream, now)
-                return
-        self._connect(endpoint, trial)
+    def _attempt_again(self, endpoint: Endpoint, now: float) -> None:
+        """Connect to `endpoint`: one from the pool may have died with others of its kind."""
+        set_aside = self._proxy.service.set_aside
+        assert self._exchange is not None
+        self._exchange.endpoint = endpoint
+        self._connect(endpoint, 0 if set_aside.is_empty else set_aside.picked(endpoint.key, now))
 
     def _connect(self, endpoint: Endpoint, trial: int) -> None:
         proxy = self._proxy
@@ -141,7 +146,7 @@ class Dispatch:
         service = self._proxy.service
         endpoint = service.pick_again(attempts, now)
         if endpoint is not None:
-            self._attempt(endpoint, now)
+            self._attempt_again(endpoint, now)
         elif attempts.wait_deadline <= now:
             self._no_endpoint(EndReason.NO_ENDPOINT)
         elif not service.waiting.enter(self):
@@ -157,7 +162,7 @@ class Dispatch:
         if endpoint is None:
             return False
         self._leave_waiting()
-        self._attempt(endpoint, now)
+        self._attempt_again(endpoint, now)
         return True
 
     def _leave_waiting(self) -> None:

@@ -108,13 +108,17 @@ def _both(first: Event, second: Event) -> list[int]:
     return [-1 if state < 0 else _TABLE[second][state] for state in _TABLE[first]]
 
 
-# The hot path makes three transitions: a whole request, a response that begins at once, its end.
+# The hot path makes few transitions: a whole request, a response that begins at once, its end, or both at once.
 _BEGIN_ROW = _both(Event.RESPONSE_HEAD_RECEIVED, Event.COMMITTED)
 _END_ROW = _TABLE[Event.RESPONSE_ENDED]
+_ANSWER_ROW = [-1 if state < 0 else _END_ROW[state] for state in _BEGIN_ROW]
 _START = int(RequestState.WAIT_HEAD * 6 + ResponseState.WAIT_HEAD)
 _WITH_BODY = _TABLE[Event.REQUEST_HEAD_RECEIVED][_START]
 _COMPLETE = _TABLE[Event.REQUEST_RECEIVED][_START]
 _BOTH_DONE = int(RequestState.DONE * 6 + ResponseState.DONE)
+
+
+_OK = EndReason.OK
 
 
 class ExchangeError(Exception):
@@ -209,6 +213,17 @@ class Exchange:
             self.happened(Event.RESPONSE_ENDED)
         self._state = state
         return state == _BOTH_DONE
+
+    def answered(self, status: int, now: float) -> None:
+        """A whole response goes downstream at once, and that is the end of the exchange."""
+        state = _ANSWER_ROW[self._state]
+        if state < 0:
+            self.response_began(status, now)
+            self.response_ended()
+        self._state = state
+        self.status = status
+        self.first_byte = self.end = now
+        self.end_reason = _OK
 
     def ended(self, reason: EndReason, now: float) -> None:
         """It is over. Raises ExchangeError the second time: every exchange ends exactly once."""

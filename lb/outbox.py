@@ -86,7 +86,8 @@ class Outbox:
             if self._closing:
                 closing, self._closing = self._closing, []
                 for transport in closing:
-                    transport.close()
+                    if not transport.is_closing():
+                        transport.close()
 
     def _write_one_by_one(self, held: Sequence[Held]) -> None:
         at = 0

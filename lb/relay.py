@@ -19,7 +19,7 @@ from lb.http1.forwarding import Response, framing_for_client
 from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
 from lb.metrics import ENDED_OK, RESETS, RESPONSES
-from lb.progress import LOOKS, Progress
+from lb.relay_ends import OK, EndingRelay
 from lb.sockets import unsent_bytes
 from lb.upstream import Upstream
 
@@ -29,40 +29,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NO_TRAILERS: list[bytes] = []
-# Looking up an enumeration's member costs 60 ns.
-_OK = EndReason.OK
 _RESPONSES_OF_CLASS = RESPONSES - 1
 
 
-class Relay:
+class Relay(EndingRelay):
     """Takes exchanges to an endpoint and back, one at a time."""
 
-    __slots__ = (
-        "_body",
-        "_chunked",
-        "_client",
-        "_close",
-        "_dispatch",
-        "_progress",
-        "_proxy",
-        "_sent",
-        "_sent_interim",
-        "_upstream",
-        "exchange",
-    )
+    __slots__ = ("_chunked", "_close")
 
     def __init__(self, proxy: Proxy, client: ClientSide) -> None:
-        self._proxy = proxy
-        self._client = client
-        self.exchange: Exchange | None = None
+        super().__init__(proxy, client)
         self._dispatch = Dispatch(proxy, self)
-        self._body: HeldBody | None = None
-        self._upstream: Upstream | None = None
-        self._sent = False
-        """Is a connection there, and was the head written to it?"""
-        self._sent_interim = False
-        """Did a 1xx response go downstream? Then no other endpoint may answer any more."""
-        self._progress = Progress()
         self._close = False
         self._chunked = False
         """Is the response's body sent in the chunked coding?"""
@@ -149,6 +126,41 @@ class Relay:
         if self.exchange.request.minor:
             self._sent_interim = True
             self._client.write(response.head_for(framing=response.framing, close=False, date=self._proxy.http_date()))
+
+    def whole_response_received(self, upstream: Upstream, response: Response, body: bytes) -> None:
+        """Commit and end in one go: the whole response is here.
+
+        The same as `response_received`, for the usual case: written out without its turns it saves 0.4 µs of 12.
+        """
+        exchange = self.exchange
+        assert exchange is not None
+        client = self._client
+        head = response.plain
+        if head is None or self._body is not None or not exchange.request.persistent or client.must_close():
+            self.response_received(upstream, response, response.framing, body, True)
+            return
+        proxy = self._proxy
+        clock = proxy.clock
+        now = clock()
+        exchange.answered(response.status, now)
+        counters = proxy.counters
+        counters[exchange.slot + _RESPONSES_OF_CLASS + response.status_class] += 1
+        counters[ENDED_OK] += 1
+        proxy.outbox.write(client.transport, head + body)
+        flow = client.response_flow
+        if flow.held:
+            flow.uncouple()
+        else:
+            flow.reader = None
+        upstream.release()
+        if not (upstream.reusable and proxy.service.pool.checkin(upstream.key, upstream, now)):
+            upstream.close()
+        if proxy.on_exchange_ended is not None:
+            proxy.on_exchange_ended(exchange)
+        self._dispatch.finished()
+        self.exchange = self._upstream = None
+        self._sent = self._sent_interim = False
+        client.exchange_ended(exchange, now, False)
 
     def response_received(
         self, upstream: Upstream, response: Response, framing: Framing, body: bytes, done: bool
@@ -240,8 +252,6 @@ class Relay:
         else:
             self._client.request_flow.release(WRITER_FULL)
 
-    # Ends
-
     def _response_ended(self, exchange: Exchange, upstream: Upstream, now: float) -> None:
         complete = exchange.response_ended()
         flow = self._client.response_flow
@@ -255,7 +265,7 @@ class Relay:
             upstream.abort()
         elif not (complete and upstream.reusable and self._proxy.service.pool.checkin(upstream.key, upstream, now)):
             upstream.close()
-        self._end(exchange, _OK, now)
+        self._end(exchange, OK, now)
         self._client.exchange_ended(exchange, now, self._close)
 
     def _is_all_sent(self, upstream: Upstream, complete: bool) -> bool:
@@ -267,110 +277,6 @@ class Relay:
         if complete:
             return not upstream.transport.get_write_buffer_size()
         return not unsent_bytes(upstream.transport)
-
-    def _answer(
-        self, status: int, reason: EndReason, detail: str, *, what: str = "", retry_after: int | None = None
-    ) -> None:
-        """End the exchange with a reply of our own."""
-        exchange = self.exchange
-        assert exchange is not None
-        now = self._proxy.clock()
-        exchange.committed(status, now)
-        self._client.answer(status, reason, detail, what, retry_after)
-        exchange.happened(Event.RESPONSE_ENDED)
-        close = not exchange.request.persistent or self._client.must_close()
-        self._end(exchange, reason, now)
-        self._client.exchange_ended(exchange, now, close)
-
-    def _cut(self, exchange: Exchange, reason: EndReason) -> None:
-        self._end(exchange, reason, self._proxy.clock())
-        self._client.cut()
-
-    def refuse(self, status: int, reason: EndReason, error: MessageError) -> None:
-        """The request's body turned out to be bad or too large: end the exchange."""
-        exchange = self.exchange
-        assert exchange is not None
-        self._drop_upstream()
-        if exchange.is_committed:
-            exchange.happened(Event.UPSTREAM_LOST)
-            self._cut(exchange, reason)
-        else:
-            self._answer(status, reason, error.detail, what=error.what)
-
-    def client_lost(self, reason: EndReason = EndReason.CLIENT_GONE) -> None:
-        """The client is gone, or given up: close its upstream at once."""
-        exchange = self.exchange
-        if exchange is not None:
-            exchange.happened(Event.CLIENT_LOST)
-            self._drop_upstream()
-            self._end(exchange, reason, self._proxy.clock())
-
-    def close(self) -> None:
-        """The client's connection is closed. Nothing may be asked of this relay any more."""
-        self.client_lost()
-        # The two know each other: without this only the garbage collector could free them.
-        del self._dispatch
-
-    def deadline_passed(self, now: float) -> None:
-        """What was awaited did not come in time."""
-        exchange = self.exchange
-        assert exchange is not None
-        if self._dispatch.deadline_passed():
-            return
-        is_in_body = exchange.is_committed or not exchange.is_request_complete
-        if is_in_body and self._makes_progress(now):
-            self._watch_body(now)
-            return
-        if exchange.is_committed:
-            self._drop_upstream()
-            exchange.happened(Event.UPSTREAM_LOST)
-            self._cut(exchange, EndReason.BODY_TIMEOUT)
-        elif exchange.is_request_complete:
-            self._drop_upstream()
-            self._answer(504, EndReason.RESPONSE_TIMEOUT, "the endpoint did not answer in time")
-        else:
-            is_endpoints = self._client.request_flow.held & WRITER_FULL
-            self._drop_upstream()
-            if is_endpoints:
-                self._answer(504, EndReason.BODY_TIMEOUT, "the endpoint does not take the request's body")
-            else:
-                self._answer(408, EndReason.BODY_TIMEOUT, "the request's body made no progress")
-
-    def _makes_progress(self, now: float) -> bool:
-        """Did either side take bytes within `bodyIdleTimeout`?"""
-        unsent = self._client.unsent()
-        if self._upstream is not None:
-            unsent += unsent_bytes(self._upstream.transport)
-        return self._progress.looked(unsent, now) < self._proxy.config.body_idle_timeout
-
-    def _watch_body(self, now: float) -> None:
-        self._client.set_deadline(now + self._proxy.config.body_idle_timeout / LOOKS)
-
-    def _passed_on(self, now: float) -> None:
-        """A piece of a body was passed on: look again when that may have been the last for long."""
-        self._progress.piece_passed()
-        self._watch_body(now)
-
-    def _drop_upstream(self) -> None:
-        """Give up the connection, wherever it stands."""
-        self._dispatch.cancel()
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            self._client.response_flow.uncouple()
-            upstream.abort()
-
-    def _end(self, exchange: Exchange, reason: EndReason, now: float) -> None:
-        exchange.ended(reason, now)
-        proxy = self._proxy
-        if reason is _OK:
-            proxy.counters[ENDED_OK] += 1
-        else:
-            proxy.service.metrics.ended(reason)
-        if proxy.on_exchange_ended is not None:
-            proxy.on_exchange_ended(exchange)
-        self._dispatch.finished()
-        self.exchange = self._body = None
-        self._sent = self._sent_interim = False
 
 
 def _chunk(upstream: Upstream, body: bytes, done: bool) -> bytes:

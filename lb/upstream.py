@@ -45,6 +45,9 @@ class UpstreamSink(Protocol):
     ) -> None:
         """A response head, and as much of its body as came with it."""
 
+    def whole_response_received(self, upstream: Upstream, response: Response, body: bytes) -> None:
+        """A whole response to anything but HEAD: head and body, and nothing behind it."""
+
     def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
         """More of the body."""
 
@@ -193,7 +196,7 @@ class Upstream(asyncio.Protocol):
             if response is not None and len(data) == end + response.body_size and not self._is_head:
                 self._interims = 0
                 self.reusable = response.reusable
-                sink.response_received(self, response, response.framing, data[end:], True)
+                sink.whole_response_received(self, response, data[end:])
                 return
         try:
             if decoder is None:
