@@ -7,13 +7,14 @@ READY := .venv/.ready
 # Looked for in this order; override with: make PYTHON=/path/to/python3
 PYTHON ?= python3 python3.11 python3.12 python3.13 python3.14 python
 
-.PHONY: help demo test test-all bench format clean
+.PHONY: help demo test test-all soak bench format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      three backends and the load balancer on this machine (DEMO_ARGS='--help')"
 	@echo "make test      format, lint, types, layers, unit and integration tests; under 3 minutes"
 	@echo "make test-all  all tests, the slow ones too, on every event loop and with every parser"
+	@echo "make soak      a million connections, to our event loop and through podlb; about 5 minutes"
 	@echo "make bench     CPU per request beside HAProxy and nginx (BENCH_ARGS='--quick')"
 	@echo "make format    format the code and mend what the linter can mend"
 	@echo "make clean     remove the virtual environment, caches and build products"
@@ -26,10 +27,14 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow and not soak"
 
 test-all: $(READY)
-	$(BIN)/pytest -q --all-loops
+	$(BIN)/pytest -q --all-loops -m "not soak"
+
+# -s: it says after each tenth what is held by then.
+soak: $(READY)
+	$(BIN)/pytest -q -s -m soak
 
 bench: $(READY)
 	@$(BIN)/python bench/run.py $(BENCH_ARGS)
