@@ -12,9 +12,8 @@ class Idle(Protocol):
     """What the pool needs of a connection."""
 
     idle_since: float
-
-    def is_usable(self) -> bool:
-        """Is it still open, as far as is known?"""
+    is_usable: bool
+    """Is it still open, as far as is known?"""
 
 
 C = TypeVar("C", bound=Idle)
@@ -37,7 +36,7 @@ class Pool(Generic[C]):
         stack = self._idle.get(key)
         while stack:
             connection = stack.pop()
-            if connection.is_usable():
+            if connection.is_usable:
                 if now - connection.idle_since < self._idle_timeout:
                     return connection
                 # Those below it idle for longer still.

@@ -77,6 +77,7 @@ class Upstream(asyncio.Protocol):
         "decoder",
         "endpoint",
         "idle_since",
+        "is_usable",
         "key",
         "reusable",
         "reused",
@@ -93,6 +94,8 @@ class Upstream(asyncio.Protocol):
         self.slot = slot
         """Where the counters of the endpoint are kept."""
         self.idle_since = 0.0
+        self.is_usable = True
+        """Is it open, as far as is known? A reset is known when connection_lost tells of it."""
         self.reused = False
         """Did it serve an exchange before this one?"""
         self.reusable = False
@@ -150,17 +153,15 @@ class Upstream(asyncio.Protocol):
         self.decoder = None
         self.reused = True
 
-    def is_usable(self) -> bool:
-        """Is the connection open, as far as is known?"""
-        return not self.transport.is_closing()
-
     def close(self) -> None:
         """Close in order."""
+        self.is_usable = False
         self._sink = None
         self.transport.close()
 
     def abort(self) -> None:
         """Give the connection up with a reset, or the attempt to make it."""
+        self.is_usable = False
         self._sink = self._connect_sink = None
         if self._connecting is not None:
             self._connecting.cancel()
@@ -184,6 +185,7 @@ class Upstream(asyncio.Protocol):
         """Read a head or a piece of a body."""
         sink = self._sink
         if sink is None:
+            self.is_usable = False
             # RFC 9112, section 6.3: bytes beyond the end of a response must not be taken for the next one.
             reset(self.transport)
             return
@@ -253,10 +255,12 @@ class Upstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Let the transport close: connection_lost follows."""
+        self.is_usable = False
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by either side."""
+        self.is_usable = False
         sink = self._sink
         if sink is None:
             self._on_idle_lost(self)

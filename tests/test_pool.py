@@ -17,13 +17,10 @@ class Connection:
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.idle_since = -1.0
-        self.usable = True
+        self.is_usable = True
 
     def __repr__(self) -> str:
         return self.name
-
-    def is_usable(self) -> bool:
-        return self.usable
 
 
 def new_pool(max_idle: int = 3) -> Pool[Connection]:
@@ -96,7 +93,7 @@ def test_just_before_it_is_given_out() -> None:
 def test_one_that_was_closed_is_passed_over() -> None:
     pool = new_pool()
     first, second, third = checked_in(pool, A, 1.0, 2.0, 3.0)
-    third.usable = second.usable = False
+    third.is_usable = second.is_usable = False
     assert pool.checkout(A, 3.0) is first
     assert pool.count(A) == 0
 
@@ -104,7 +101,7 @@ def test_one_that_was_closed_is_passed_over() -> None:
 def test_if_all_were_closed_there_is_none() -> None:
     pool = new_pool()
     for connection in checked_in(pool, A, 1.0, 2.0):
-        connection.usable = False
+        connection.is_usable = False
     assert pool.checkout(A, 2.0) is None
     assert pool.count(A) == 0
 

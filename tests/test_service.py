@@ -21,9 +21,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.idle_since = 0.0
-
-    def is_usable(self) -> bool:
-        return True
+        self.is_usable = True
 
 
 class Waiter:

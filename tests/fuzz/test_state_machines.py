@@ -119,10 +119,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.idle_since = -1.0
-        self.usable = True
-
-    def is_usable(self) -> bool:
-        return self.usable
+        self.is_usable = True
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -161,7 +158,7 @@ class PoolMachine(RuleBasedStateMachine):
     def checks_out(self, endpoint: Endpoint) -> None:
         expected = None
         for entry in reversed(self.of(endpoint)):
-            if not entry[1].usable:
+            if not entry[1].is_usable:
                 self.idle.remove(entry)
                 continue
             if self.now - entry[2] < self.TIMEOUT:
@@ -175,7 +172,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data(), forgotten=st.booleans())
     def is_closed_from_the_other_side(self, data: st.DataObject, forgotten: bool) -> None:
         entry = data.draw(st.sampled_from(self.idle))
-        entry[1].usable = False
+        entry[1].is_usable = False
         if forgotten:
             self.pool.forget(entry[0].key, entry[1])
             self.idle.remove(entry)
