@@ -11,7 +11,7 @@ from lb.errors import EndReason
 from lb.exchange import Exchange
 from lb.flow import BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
 from lb.http1.forwarding import CACHED_HEAD_BYTES, Request
-from lb.http1.framing import BodyDecoder, body_decoder
+from lb.http1.framing import BodyDecoder, LengthBody, body_decoder
 from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
 from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, EXCHANGES
@@ -223,6 +223,18 @@ class Downstream(ClosingConnection):
             self._inbox.data = body.excess
         if piece or done:
             self._relay.request_body_received(piece, done=done, trailers=body.trailers)
+        if body.remaining and self._body is body:
+            self._relay.maybe_splice_request(body.remaining)
+
+    def spliced(self, count: int) -> None:
+        """`count` bytes of the body went to the endpoint without us."""
+        body = self._body
+        if isinstance(body, LengthBody):
+            self._body_bytes += count
+            done = body.passed(count)
+            if done:
+                self._body = None
+            self._relay.request_body_spliced(done=done)
 
     # What the relay asks for
 

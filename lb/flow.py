@@ -28,11 +28,12 @@ class Flow:
     NOT_CONNECTED (there is no other side yet).
     """
 
-    __slots__ = ("held", "reader")
+    __slots__ = ("_is_spliced", "held", "reader")
 
     def __init__(self) -> None:
         self.reader: Reader | None = None
         """Who feeds this direction. On the hot path it is set directly, by whoever has seen that nothing is held."""
+        self._is_spliced = False
         self.held = 0
         """The reasons for which reading is paused; 0 if it is not."""
 
@@ -60,3 +61,19 @@ class Flow:
             self.held &= ~reason
             if not self.held and self.reader is not None and not self.reader.is_closing():
                 self.reader.resume_reading()
+
+    def splice(self, writer: object, count: int) -> None:
+        """Let the next `count` bytes go from the reader to `writer` without us, where the transports can do that.
+
+        Whoever reads is told of them by its method `spliced`. What holds the reader holds it all the same.
+        """
+        splice_to = getattr(self.reader, "splice_to", None)
+        self._is_spliced = splice_to is not None and splice_to(writer, count)
+
+    def unsplice(self) -> None:
+        """Nothing more may go to that writer: the reader's bytes come to us again."""
+        if self._is_spliced:
+            self._is_spliced = False
+            end_splice = getattr(self.reader, "end_splice", None)
+            if end_splice is not None:
+                end_splice()

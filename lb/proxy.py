@@ -58,6 +58,8 @@ class Proxy:
         # An endpoint is trusted with a larger head than a client: it is ours.
         self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser))
         self.deadlines = Deadlines()
+        self.splice_from: float = getattr(loop, "splice_from", NEVER)
+        """From how many bytes on what is left of a body goes through the kernel alone, where the loop can do that."""
         self.outbox = Outbox(loop.call_soon, getattr(loop, "write_each", None))
         self.connections: set[Connection] = set()
         self.closing = False

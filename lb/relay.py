@@ -73,12 +73,32 @@ class Relay(EndingRelay):
         if self._sent:
             assert self._upstream is not None
             self._proxy.outbox.write(self._upstream.transport, data, self._upstream)
-            if done and not exchange.is_committed:
-                self._client.set_deadline(now + self._proxy.config.response_timeout)
-            else:
-                self._passed_on(now)
+            self._request_body_sent(now, done=done)
         elif not done and self._body.size >= max(self._proxy.service.rules.body_limit, 65536):
             self._client.request_flow.hold(NOT_CONNECTED)
+
+    def request_body_spliced(self, *, done: bool) -> None:
+        """The kernel has passed on more of the request's body."""
+        if done:
+            assert self.exchange is not None
+            self.exchange.happened(Event.REQUEST_RECEIVED)
+        self._request_body_sent(self._proxy.clock(), done=done)
+
+    def _request_body_sent(self, now: float, *, done: bool) -> None:
+        assert self.exchange is not None
+        if done and not self.exchange.is_committed:
+            self._client.set_deadline(now + self._proxy.config.response_timeout)
+        else:
+            self._passed_on(now)
+
+    def maybe_splice_request(self, remaining: int) -> None:
+        """Have the kernel pass on what is left of a long body, if none of it need be held for another attempt."""
+        body = self._body
+        if remaining >= self._proxy.splice_from and self._sent and body is not None and not body.is_whole:
+            assert self._upstream is not None
+            # Behind what was read of the body.
+            self._proxy.outbox.flush()
+            self._client.request_flow.splice(self._upstream.transport, remaining)
 
     def upstream_ready(self, upstream: Upstream, now: float) -> None:
         """A connection is here: write the request, and what was read of its body."""
@@ -187,6 +207,25 @@ class Relay(EndingRelay):
             self._response_ended(exchange, upstream, now)
         else:
             self._passed_on(now)
+            self._maybe_splice_response(upstream)
+
+    def _maybe_splice_response(self, upstream: Upstream) -> None:
+        """Have the kernel pass on what is left of a long body, if it needs no framing of ours."""
+        decoder = upstream.decoder
+        if decoder is not None and decoder.remaining >= self._proxy.splice_from and not self._chunked:
+            # Behind the head, and behind what was read of the body.
+            self._proxy.outbox.flush()
+            self._client.response_flow.splice(self._client.transport, decoder.remaining)
+
+    def response_body_spliced(self, upstream: Upstream, done: bool) -> None:
+        """The kernel has passed on more of the body."""
+        exchange = self.exchange
+        assert exchange is not None
+        now = self._proxy.clock()
+        if done:
+            self._response_ended(exchange, upstream, now)
+        else:
+            self._passed_on(now)
 
     def _unusual_head(self, response: Response, framing: Framing, close: bool) -> bytes:
         """Return the head for another framing than the endpoint's, or one that says close or needs a Date."""
@@ -232,6 +271,7 @@ class Relay(EndingRelay):
         self._proxy.counters[exchange.slot + RESETS] += 1
         self._upstream = None
         self._client.response_flow.uncouple()
+        self._client.request_flow.unsplice()
         if exchange.is_committed:
             self._cut(exchange, EndReason.RESET_IN_BODY)
             return
@@ -261,6 +301,8 @@ class Relay(EndingRelay):
             flow.reader = None
         self._upstream = None
         upstream.release()
+        if self._body is not None:
+            self._client.request_flow.unsplice()
         if self._body is not None and not self._is_all_sent(upstream, complete):
             upstream.abort()
         elif not (complete and upstream.reusable and self._proxy.service.pool.checkin(upstream.key, upstream, now)):

@@ -141,6 +141,7 @@ class EndingRelay:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             self._client.response_flow.uncouple()
+            self._client.request_flow.unsplice()
             upstream.abort()
 
     def _end(self, exchange: Exchange, reason: EndReason, now: float) -> None:

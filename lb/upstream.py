@@ -12,7 +12,7 @@ from typing import Protocol, cast
 from lb.endpoint import Endpoint
 from lb.errors import ConnectFailure
 from lb.http1.forwarding import Response, ResponseReader
-from lb.http1.framing import LENGTH, NO_BODY, BodyDecoder, CloseBody, Framing, body_decoder
+from lb.http1.framing import LENGTH, NO_BODY, BodyDecoder, CloseBody, Framing, LengthBody, body_decoder
 from lb.http1.head import find_head_end
 from lb.http1.message import MessageError
 from lb.sockets import reset
@@ -50,6 +50,9 @@ class UpstreamSink(Protocol):
 
     def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
         """More of the body."""
+
+    def response_body_spliced(self, upstream: Upstream, done: bool) -> None:
+        """More of the body went to the client past us."""
 
     def response_malformed(self, upstream: Upstream, error: MessageError) -> None:
         """What the endpoint sent is no acceptable response."""
@@ -252,6 +255,12 @@ class Upstream(asyncio.Protocol):
         if done and decoder.excess:
             self.reusable = False
         sink.response_received(self, response, framing, body, done)
+
+    def spliced(self, count: int) -> None:
+        """`count` bytes of the body went to the client without us."""
+        decoder = self.decoder
+        if self._sink is not None and isinstance(decoder, LengthBody):
+            self._sink.response_body_spliced(self, decoder.passed(count))
 
     def eof_received(self) -> bool:
         """Let the transport close: connection_lost follows."""

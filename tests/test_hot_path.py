@@ -27,6 +27,7 @@ class CountingLoop:
     """A loop that may be asked for `call_soon` only, and counts."""
 
     write_each = None
+    splice_from = float("inf")
 
     def __init__(self) -> None:
         self.soon: list[Any] = []

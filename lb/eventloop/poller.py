@@ -32,7 +32,7 @@ HANG_UP = select.EPOLLHUP
 EDGE = select.EPOLLET
 
 # What a sink does with bytes that are there. READS_DATA is READ, so that one comparison with an event says it all.
-NOT_READING, READS_DATA, READS_INTO_BUFFER = 0, READ, -1
+NOT_READING, READS_DATA, READS_INTO_BUFFER, SPLICES = 0, READ, -1, -2
 
 
 class Sink:

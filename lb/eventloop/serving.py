@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lb.eventloop.poller import READ, Sink
-from lb.eventloop.transport import SocketTransport, write_each
+from lb.eventloop.splice import SPLICE_FROM
+from lb.eventloop.transport import SocketTransport
+from lb.eventloop.transport_writing import write_each
 from lb.eventloop.watching import WatchingLoop
 
 _ACCEPT_BATCH = 64
@@ -76,12 +78,16 @@ class ServingLoop(WatchingLoop):
         self._handshakes: set[asyncio.Task[None]] = set()
 
     def make_transport(self, protocol: asyncio.BaseProtocol, sock: socket.socket) -> SocketTransport:
-        """Make a transport for a connected, non-blocking socket and start it now, without a task."""
+        """Make a transport for a connected, non-blocking socket and start it now, without a task.
+
+        The socket's options are the caller's: TCP_NODELAY on the listening socket saves setting it on each.
+        """
         transport = SocketTransport(self, sock, protocol)
         transport.start(read_now=True)
         return transport
 
     write_each = staticmethod(write_each)
+    splice_from = SPLICE_FROM
 
     def _make_socket_transport(
         self,

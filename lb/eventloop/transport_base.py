@@ -23,6 +23,7 @@ from lb.eventloop.poller import (
 )
 
 if TYPE_CHECKING:
+    from lb.eventloop.splice import Splice
     from lb.eventloop.watching import WatchingLoop
 
 # From 64 KiB on, freeing what was not filled makes malloc consolidate its bins: 0.2 µs of a small request.
@@ -55,6 +56,8 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
         "_send_now",
         "_server",
         "_sock",
+        "_splice",
+        "_splices",
         "_starting",
         "_way_to_read",
         "reading",
@@ -101,6 +104,10 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
         self._send_now: Callable[[bytes], int] | None = self._send
         """Sends bytes without further questions; None while something is buffered, or from when something ends."""
         self._empty_waiter: asyncio.Future[None] | None = None
+        self._splice: Splice | None = None
+        self._splices = True
+        """Has splice(2) not been refused for this socket?"""
+        self._protocol: Any = protocol
         self.set_protocol(protocol)
         if server is not None:
             server._attach()
@@ -152,8 +159,16 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Tell another protocol from now on."""
-        self._protocol: Any = protocol
+        self._protocol = protocol
         self._way_to_read = READS_INTO_BUFFER if isinstance(protocol, asyncio.BufferedProtocol) else READS_DATA
+        if self._splice is not None:
+            self._end_splice()
+        elif self.reading:
+            self.reading = self._way_to_read
+
+    def _end_splice(self) -> None:
+        """Give the protocol what is read from now on."""
+        self._splice = None
         if self.reading:
             self.reading = self._way_to_read
 
@@ -216,6 +231,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
             self._loop._transports.pop(self._fd, None)
             self._sock.close()
             self._protocol = None
+            self._splice = None
             server, self._server = self._server, None
             if server is not None:
                 server._detach()

@@ -9,6 +9,7 @@ from typing import Any
 
 from lb.eventloop.poller import ERROR, HANG_UP, READ, WRITE, Sink
 from lb.eventloop.sock_calls import SocketCalls
+from lb.eventloop.splice import Pipe
 from lb.eventloop.transport_base import TransportBase
 from lb.eventloop.turn import TurningLoop
 
@@ -51,6 +52,20 @@ class WatchingLoop(TurningLoop):
         self._transports: dict[int, TransportBase] = {}
         self._watched: dict[int, _Watched] = {}
         self._calls = SocketCalls(self)
+        self._pipe: Pipe | None = None
+
+    def _splice_pipe(self) -> Pipe:
+        """Return the pipe of this loop, made when it is first needed. Raises OSError."""
+        if self._pipe is None:
+            self._pipe = Pipe()
+        return self._pipe
+
+    def close(self) -> None:
+        """Close the loop; it must not run."""
+        super().close()
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.close()
 
     def _check_no_transport(self, fd: int) -> None:
         transport = self._transports.get(fd)

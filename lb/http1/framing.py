@@ -113,6 +113,8 @@ class BodyDecoder(Protocol):
     """What was fed and stands behind the end of the body."""
     trailers: list[bytes]
     """The lines of the trailer fields that may be passed on, without CRLF."""
+    remaining: int
+    """How many bytes are still to come, as far as that is known; else 0."""
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """Return the bytes of this body in `data`, and whether it ends with them. Raises MessageError."""
@@ -140,12 +142,18 @@ class LengthBody:
         self.remaining = 0
         return data, True
 
+    def passed(self, count: int) -> bool:
+        """`count` bytes of it went their way without being fed. Does it end with them?"""
+        self.remaining -= count
+        return not self.remaining
+
 
 class CloseBody:
     """A body that ends when its connection is closed in order."""
 
     __slots__ = ("excess",)
     trailers: list[bytes] = []  # noqa: RUF012 - there never are any
+    remaining = 0
 
     def __init__(self) -> None:
         self.excess = b""
@@ -166,6 +174,7 @@ class ChunkedBody:
     """
 
     __slots__ = ("_extensions", "_partial", "_remaining", "_state", "_status", "excess", "trailers")
+    remaining = 0
 
     def __init__(self, *, status: int) -> None:
         """`status` is what MessageError carries: 400 for a request's body, 502 for a response's."""
