@@ -172,6 +172,46 @@ def test_a_lower_limit_pauses_at_once(on_epoll: OnLoop) -> None:
     on_epoll(main)
 
 
+@FAMILIES
+def test_a_protocol_is_resumed_before_all_is_sent(on_loop: OnLoop, family: str) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        peer = await attach_narrow(recorder, family)
+        recorder.transport.set_write_buffer_limits(high=MUCH // 2, low=MUCH // 2)
+        written = await fill(recorder)
+        assert recorder.events == ["made", "paused"]
+        read = 0
+        while "resumed" not in recorder.events:
+            read += len(await peer.read(1 << 14))
+            await turns(2)
+        assert recorder.transport.get_write_buffer_size() <= MUCH // 2
+        if on_loop.name != "uvloop":
+            # It counts a write as a whole as long as any byte of it is left.
+            assert recorder.transport.get_write_buffer_size() > 0
+        await peer.read(written - read)
+        await recorder.end()
+        peer.close()
+
+    on_loop(main)
+
+
+@FAMILIES
+def test_hundreds_of_small_writes_behind_a_large_one(on_loop: OnLoop, family: str) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        peer = await attach_narrow(recorder, family)
+        written = await fill(recorder)
+        small = [b"%d," % number for number in range(1000)]
+        for each in small:
+            recorder.transport.write(each)
+        assert await peer.read(written) == block(MUCH)
+        assert await peer.read(len(b"".join(small))) == b"".join(small)
+        await recorder.end()
+        peer.close()
+
+    on_loop(main)
+
+
 @pytest.mark.parametrize("method", ["pause_writing", "resume_writing"])
 def test_a_failing_pause_does_not_cost_the_connection(on_loop: OnLoop, method: str) -> None:
     class Failing(Recorder):

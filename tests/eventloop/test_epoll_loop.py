@@ -202,11 +202,13 @@ def test_one_busy_connection_does_not_starve_another() -> None:
                 await calm.until(word)
         finally:
             stop.set()
+            # The thread may stand in a send that nobody reads.
+            busy_peer.shutdown(socket.SHUT_RDWR)
+            thread.join()
             for recorder in (busy, calm):
                 recorder.transport.abort()
             busy_peer.close()
             calm_peer.close()
-            thread.join()
 
     run(main)
 
