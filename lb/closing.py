@@ -112,12 +112,17 @@ class ClosingConnection(asyncio.Protocol):
         # Read on, whatever had held it: nothing is passed on any more.
         self.request_flow.release(ANY_REASON)
         now = self._proxy.clock()
+        self._linger_until = now + _LONGEST_LINGER_SECONDS
         if linger and not self._eof and not self.transport.is_closing() and self.transport.can_write_eof():
             self._proxy.outbox.flush()
             self.transport.write_eof()
         else:
             self._proxy.outbox.close(self.transport)
-        self._linger_until = now + _LONGEST_LINGER_SECONDS
+            if self.filed != NEVER and not self._proxy.is_draining:
+                # Nearly always it is closed within this turn. If the client does not read, the look that is filed
+                # already is soon enough.
+                self.deadline = now + _LINGER_SECONDS
+                return
         self.set_deadline(now + (_DRAIN_LINGER_SECONDS if self._proxy.is_draining else _LINGER_SECONDS))
 
     def _finished(self, now: float) -> None:

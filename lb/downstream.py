@@ -21,7 +21,6 @@ from lb.relay import Relay
 # Of pipelined requests this much is read ahead while a response is pending. Reading goes on below it, because a
 # client's FIN or RST is reported only to a transport that reads.
 _BACKLOG_LIMIT = 65536
-_WRITE_BUFFER_HIGH = 65536
 
 
 class Downstream(ClosingConnection):
@@ -56,7 +55,6 @@ class Downstream(ClosingConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is here: its first head is expected from now on."""
         self.transport = transport = cast(asyncio.Transport, transport)
-        transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
         peer = transport.get_extra_info("peername")
         # On a socket for both families an IPv4 client has a mapped address (RFC 4291, section 2.5.5.2).
         self.forwarded_for = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"

@@ -10,6 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lb.endpoint import format_authority
 
@@ -68,8 +69,20 @@ def _explain(host: str, port: int, error: OSError) -> str:
     return f"can't listen on {place}: {error.strerror}"
 
 
-MakeTransport = Callable[[asyncio.BaseProtocol, socket.socket], object]
-"""Gives a connected socket its transport and its protocol, at once."""
+MakeTransport = Callable[[asyncio.BaseProtocol, socket.socket, Any], object]
+"""Gives a connected socket its transport and its protocol, at once; the last argument is its peer's address."""
+
+Accept = Callable[[], tuple[socket.socket, Any]]
+"""Returns a connection, non-blocking, and its peer's address. Raises OSError as `socket.accept` does."""
+
+
+def _acceptor(sock: socket.socket) -> Accept:
+    def accept() -> tuple[socket.socket, Any]:
+        connection, address = sock.accept()
+        connection.setblocking(False)
+        return connection, address
+
+    return accept
 
 
 class Listener:
@@ -89,6 +102,9 @@ class Listener:
         When it says no, accepting pauses until `resume`.
         """
         self._sockets = list(sockets)
+        # Our own loop knows a shorter way.
+        acceptor = getattr(loop, "acceptor", _acceptor)
+        self._acceptors: dict[socket.socket, Accept] = {sock: acceptor(sock) for sock in sockets}
         self._factory = factory
         self._loop = loop
         self._has_room = has_room
@@ -116,7 +132,7 @@ class Listener:
         self._accepting = True
         self._is_full = False
         for sock in self._sockets:
-            self._loop.add_reader(sock, self._accept, sock)
+            self._loop.add_reader(sock, self._accept, self._acceptors[sock])
 
     def pause(self) -> None:
         """Accept no more for now; clients wait in the kernel's queue."""
@@ -142,27 +158,28 @@ class Listener:
         if self._retry is not None:
             self._retry.cancel()
         sockets, self._sockets = self._sockets, []
+        acceptors, self._acceptors = self._acceptors, {}
         for sock in sockets:
-            while self._accept_one(sock):
+            while self._accept_one(acceptors[sock]):
                 pass
             sock.close()
         if self._starting:
             await asyncio.wait(self._starting)
 
-    def _accept(self, sock: socket.socket) -> None:
+    def _accept(self, accept: Accept) -> None:
         for _ in range(_BATCH):
             if not self._has_room(len(self._starting)):
                 self._is_full = True
                 self._on_pause()
                 self.pause()
                 return
-            if not self._accept_one(sock):
+            if not self._accept_one(accept):
                 return
 
-    def _accept_one(self, sock: socket.socket) -> bool:
+    def _accept_one(self, accept: Accept) -> bool:
         """Accept one connection. Returns False when there is none, or no descriptor for it."""
         try:
-            connection, _ = sock.accept()
+            connection, address = accept()
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionAbortedError:
@@ -175,9 +192,8 @@ class Listener:
                 self.pause()
                 self._retry = self._loop.call_later(_EXHAUSTED_PAUSE, self.resume)
             return False
-        connection.setblocking(False)
         if self._make_transport is not None:
-            self._make_transport(self._factory(), connection)
+            self._make_transport(self._factory(), connection, address)
             return True
         task = self._loop.create_task(self._serve(connection))
         self._starting.add(task)

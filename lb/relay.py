@@ -155,8 +155,9 @@ class Relay(EndingRelay):
         exchange = self.exchange
         assert exchange is not None
         client = self._client
-        head = response.plain
-        if head is None or self._body is not None or not exchange.request.persistent or client.must_close():
+        close = not exchange.request.persistent or client.must_close()
+        head = response.closing if close else response.plain
+        if head is None or self._body is not None:
             self.response_received(upstream, response, response.framing, body, True)
             return
         proxy = self._proxy
@@ -180,7 +181,7 @@ class Relay(EndingRelay):
         self._dispatch.finished()
         self.exchange = self._upstream = None
         self._sent = self._sent_interim = False
-        client.exchange_ended(exchange, now, False)
+        client.exchange_ended(exchange, now, close)
 
     def response_received(
         self, upstream: Upstream, response: Response, framing: Framing, body: bytes, done: bool

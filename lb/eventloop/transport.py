@@ -44,7 +44,11 @@ class SocketTransport(WritingTransport):
             if not self._closing:
                 if not self._paused:
                     self.reading = self._way_to_read
-                self._watch(READ | PEER_CLOSED)
+                try:
+                    self._watch(READ | PEER_CLOSED)
+                except OSError as error:
+                    # The limit of watched descriptors, or memory.
+                    self._fatal(error)
                 if read_now and self.reading:
                     # Most clients have sent their request by the time they are accepted.
                     self._read()
@@ -86,7 +90,10 @@ class SocketTransport(WritingTransport):
             self._peer_closed = True
             told = getattr(self._protocol, "peer_closed", None)
             if told is not None:
-                told()
+                try:
+                    told()
+                except BaseException as error:
+                    self._protocol_failed(error, "peer_closed")
 
     def _read(self) -> None:
         if self.reading == READS_INTO_BUFFER:

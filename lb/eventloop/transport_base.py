@@ -41,6 +41,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
         "_closing",
         "_empty_waiter",
         "_eof_written",
+        "_error",
         "_extra_info",
         "_fd",
         "_interest",
@@ -93,6 +94,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
         """Is something there to be read that was reported, and won't be again?"""
         self._closing = False
         self._lost = 0
+        self._error: BaseException | None = None
         self._eof_written = False
         self._read_eof = False
         self._peer_closed = False
@@ -220,14 +222,28 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
     def _connection_lost_soon(self, error: BaseException | None) -> None:
         self._lost += 1
         self._send_now = None
-        self._watch(0)
-        self._loop.call_soon(self._connection_lost, error)
+        if self._interest:
+            self._loop._poller.forget(self._fd)
+            self._interest = 0
+        self._error = error
+        # It is its own handle. One of asyncio's would copy a context, and cost 1 µs.
+        self._loop._ready.append(self)
 
-    def _connection_lost(self, error: BaseException | None) -> None:
+    _cancelled = False
+
+    def _run(self) -> None:
+        """Tell the protocol that the connection is lost, and close the socket. Called by the loop, once."""
         try:
             if not self._starting:
-                self._protocol.connection_lost(error)
+                self._protocol.connection_lost(self._error)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._loop.call_exception_handler(
+                {"message": "Exception in connection_lost()", "exception": error, "transport": self}
+            )
         finally:
+            self._error = None
             self._loop._transports.pop(self._fd, None)
             self._sock.close()
             self._protocol = None
@@ -255,7 +271,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
     def _take_back(self) -> None:
         if not self._lost:
             self._loop._transports[self._fd] = self
-            self._watch(ERROR if self._read_eof else READ | PEER_CLOSED)
+            self._watch((ERROR if self._read_eof else READ | PEER_CLOSED) | (WRITE if self._buffer else 0))
 
     def _make_empty_waiter(self) -> asyncio.Future[None]:
         if self._empty_waiter is not None:

@@ -101,12 +101,16 @@ class WritingTransport(TransportBase):
         self._buffer = None
         self._reconsider()
         self._watch(self._interest & ~WRITE)
+        was_closing, was_at_eof = self._closing, self._eof_written
         self._resume_protocol()
-        if self._empty_waiter is not None:
+        if self._buffer or self._lost:
+            # The protocol has written more, or given up.
+            return
+        if self._empty_waiter is not None and not self._empty_waiter.done():
             self._empty_waiter.set_result(None)
-        if self._closing:
+        if was_closing:
             self._connection_lost_soon(None)
-        elif self._eof_written:
+        elif was_at_eof:
             self._shutdown_write()
 
     def can_write_eof(self) -> bool:

@@ -214,6 +214,7 @@ class Response:
         "_length",
         "body_size",
         "chunked",
+        "closing",
         "framing",
         "has_date",
         "minor",
@@ -243,6 +244,8 @@ class Response:
         """The same for HEAD, whose response has no body that only the connection's end could end."""
         self.plain: bytes | None = None
         """The whole head to send in the common case: the client keeps its connection, the framing stays as it is."""
+        self.closing: bytes | None = None
+        """The same for a client whose connection is closed behind this response."""
 
     def head_for(self, *, framing: Framing, close: bool, date: bytes) -> bytes:
         """Return the head to send with a body framed by `framing`; `date` is the value for a Date that is missing."""
@@ -287,6 +290,7 @@ def prepare_response(head: ResponseHead) -> Response:
     response.reusable_after_head = persistent and (trusted or framing.kind == UNTIL_CLOSE)
     if response.has_date and framing.kind in (LENGTH, CHUNKED, NO_BODY):
         response.plain = response.head_for(framing=framing, close=False, date=b"")
+        response.closing = response.head_for(framing=framing, close=True, date=b"")
     return response
 
 
