@@ -57,7 +57,7 @@ class ClosingConnection(asyncio.Protocol):
         self._eof = False
         self._phase = Phase.OPEN
         self._linger_until = 0.0
-        self._progress = Progress()
+        self._progress: Progress | None = None
         self.deadline = NEVER
         self.filed = NEVER
         self.request_flow = Flow()
@@ -128,6 +128,8 @@ class ClosingConnection(asyncio.Protocol):
     def _finished(self, now: float) -> None:
         """The time to linger is over: close, unless the client is still taking the last response."""
         unsent = unsent_bytes(self.transport)
+        if self._progress is None:
+            self._progress = Progress()
         if unsent and self._progress.looked(unsent, now) < self._proxy.config.body_idle_timeout:
             self.set_deadline(now + self._proxy.config.body_idle_timeout / LOOKS)
         elif unsent:

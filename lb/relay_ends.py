@@ -50,7 +50,7 @@ class EndingRelay:
         """Is a connection there, and was the head written to it?"""
         self._sent_interim = False
         """Did a 1xx response go downstream? Then no other endpoint may answer any more."""
-        self._progress = Progress()
+        self._progress: Progress | None = None
 
     def _answer(
         self, status: int, reason: EndReason, detail: str, *, what: str = "", retry_after: int | None = None
@@ -125,6 +125,8 @@ class EndingRelay:
         unsent = self._client.unsent()
         if self._upstream is not None:
             unsent += unsent_bytes(self._upstream.transport)
+        if self._progress is None:
+            self._progress = Progress()
         return self._progress.looked(unsent, now) < self._proxy.config.body_idle_timeout
 
     def _watch_body(self, now: float) -> None:
@@ -132,7 +134,8 @@ class EndingRelay:
 
     def _passed_on(self, now: float) -> None:
         """A piece of a body was passed on: look again when that may have been the last for long."""
-        self._progress.piece_passed()
+        if self._progress is not None:
+            self._progress.piece_passed()
         self._watch_body(now)
 
     def _drop_upstream(self) -> None:

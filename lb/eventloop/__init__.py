@@ -23,7 +23,8 @@ def resolve_loop_name(name: str) -> str:
     """
     has_uvloop = importlib.util.find_spec("uvloop") is not None
     if name == "auto":
-        return "uvloop" if has_uvloop else "asyncio"
+        # On Linux ours, the cheapest (docs/decisions/0004-our-own-event-loop.md).
+        name = "epoll" if hasattr(select, "epoll") else "uvloop" if has_uvloop else "asyncio"
     if name == "epoll" and not hasattr(select, "epoll"):
         raise LoopUnavailableError("loop: epoll is there on Linux only: set loop to auto, uvloop or asyncio")
     if name == "uvloop" and not has_uvloop:

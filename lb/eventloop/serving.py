@@ -28,14 +28,15 @@ Accept = Callable[[], tuple[socket.socket, Any]]
 def acceptor(listening: socket.socket) -> Accept:
     """Return what accepts from a listening socket.
 
-    `socket.accept` makes enumerations of family and type each time, and asks about time-outs: 1.4 µs of 4.
+    `socket.accept` makes enumerations of family and type each time, and asks about time-outs; without that, and with
+    the plain type below `socket.socket`, it takes 2 µs instead of 4.
     """
     family, kind, protocol = int(listening.family), int(listening.type), listening.proto
     take = listening._accept  # type: ignore[attr-defined]
 
     def accept() -> tuple[socket.socket, Any]:
         fd, address = take()
-        connection = socket.socket(family, kind, protocol, fd)
+        connection: Any = socket.SocketType(family, kind, protocol, fd)
         connection.setblocking(False)
         return connection, address
 

@@ -27,15 +27,34 @@ def with_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eventloop.importlib.util, "find_spec", lambda name: object() if name == "uvloop" else None)
 
 
-@pytest.mark.usefixtures("with_uvloop")
-@pytest.mark.parametrize(("name", "resolved"), [("auto", "uvloop"), ("uvloop", "uvloop"), ("asyncio", "asyncio")])
-def test_the_fastest_that_is_there(name: str, resolved: str) -> None:
+@pytest.fixture
+def with_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let epoll be there."""
+    monkeypatch.setattr(eventloop.select, "epoll", object(), raising=False)
+
+
+@pytest.fixture
+def without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let epoll be absent."""
+    monkeypatch.delattr(eventloop.select, "epoll", raising=False)
+
+
+@pytest.mark.usefixtures("with_uvloop", "with_epoll")
+@pytest.mark.parametrize(
+    ("name", "resolved"), [("auto", "epoll"), ("epoll", "epoll"), ("uvloop", "uvloop"), ("asyncio", "asyncio")]
+)
+def test_where_there_is_epoll_it_is_ours(name: str, resolved: str) -> None:
     assert resolve_loop_name(name) == resolved
 
 
-@pytest.mark.usefixtures("without_uvloop")
+@pytest.mark.usefixtures("with_uvloop", "without_epoll")
+def test_without_epoll_it_is_uvloop() -> None:
+    assert resolve_loop_name("auto") == "uvloop"
+
+
+@pytest.mark.usefixtures("without_uvloop", "without_epoll")
 @pytest.mark.parametrize("name", ["auto", "asyncio"])
-def test_without_uvloop_it_is_asyncio(name: str) -> None:
+def test_without_either_it_is_asyncio(name: str) -> None:
     assert resolve_loop_name(name) == "asyncio"
 
 
@@ -77,7 +96,7 @@ def test_a_new_loop_each_time() -> None:
 def test_auto_is_a_loop_that_runs() -> None:
     loop = new_event_loop("auto")
     try:
-        assert type(loop).__module__.partition(".")[0] == ("uvloop" if HAS_UVLOOP else "asyncio")
+        assert type(loop).__module__.partition(".")[0] == {"epoll": "lb", "uvloop": "uvloop", "asyncio": "asyncio"}[resolve_loop_name("auto")]
         assert loop.run_until_complete(asyncio.sleep(0, "done")) == "done"
     finally:
         loop.close()

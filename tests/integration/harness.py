@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +32,12 @@ class Variant(NamedTuple):
 
 
 # A further loop is added here and nowhere else.
-DEFAULT_VARIANTS = [Variant("uvloop", "auto"), Variant("asyncio", "auto"), Variant("uvloop", "h11")]
-ALL_VARIANTS = [*DEFAULT_VARIANTS, Variant("asyncio", "h11"), Variant("epoll", "auto")]
+_ALL = [Variant(loop, parser) for parser in ("auto", "h11") for loop in ("epoll", "uvloop", "asyncio")]
+ALL_VARIANTS = [variant for variant in _ALL if variant.loop != "epoll" or hasattr(select, "epoll")]
+# Ours with both parsers, and another loop; the first is the one on which everything runs.
+DEFAULT_VARIANTS = list(
+    dict.fromkeys([ALL_VARIANTS[0], Variant("uvloop", "auto"), Variant(ALL_VARIANTS[0].loop, "h11")])
+)
 
 
 class ManualSource:
