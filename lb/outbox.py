@@ -9,10 +9,10 @@ with browser heads that all differ 35 → 22.5 µs (docs/decisions/0002-writes-a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 # Larger pieces are written at once: to hold them would cost memory, and next to them a wake-up costs nothing.
-_HELD_BYTES = 16384
+HELD_BYTES = 16384
 
 
 class Transport(Protocol):
@@ -38,38 +38,49 @@ Held = tuple[Transport, bytes, Writer | None]
 """A transport, bytes for it, and who is marked as written."""
 
 
+class AnyOutbox(Protocol):
+    """What connections need of an outbox. Our own event loop has one of its own, which costs less."""
+
+    def hold(self, held: Held, /) -> None:
+        """Write at the end of this turn what is small, and mark its writer as written when that was done."""
+
+    def write(self, transport: Any, data: bytes, writer: Any = None) -> None:
+        """Write at the end of this turn, or at once if it is large."""
+
+    def close(self, transport: Any) -> None:
+        """Close behind what was written."""
+
+    def flush(self) -> None:
+        """Write now."""
+
+
 class Outbox:
     """Holds writes and closes until `flush`, which it asks the loop for. The order of each transport's is kept."""
 
-    __slots__ = ("_call_soon", "_closing", "_held", "_write_each")
+    __slots__ = ("_call_soon", "_closing", "_held")
 
-    def __init__(
-        self,
-        call_soon: Callable[[Callable[[], None]], object],
-        write_each: Callable[[Sequence[Held]], None] | None = None,
-    ) -> None:
-        """`call_soon` has the loop call a function after the callbacks that are due now.
-
-        `write_each` writes in one go what is held; a loop that has it knows a shorter way to its sockets.
-        """
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """`call_soon` has the loop call a function after the callbacks that are due now."""
         self._call_soon = call_soon
-        self._write_each = write_each or self._write_one_by_one
         self._held: list[Held] = []
         self._closing: list[Transport] = []
 
-    def write(self, transport: Transport, data: bytes, writer: Writer | None = None) -> None:
-        """Write `data` to `transport` at the end of this turn, and mark `writer` as written when that was done."""
-        held = self._held
-        if len(data) > _HELD_BYTES:
-            self.flush()
-            if not transport.is_closing():
-                transport.write(data)
-                if writer is not None:
-                    writer.written = True
-            return
-        if not held:
+    def hold(self, held: Held, /) -> None:
+        """Write at the end of this turn what is small, and mark its writer as written when that was done."""
+        if not self._held:
             self._call_soon(self.flush)
-        held.append((transport, data, writer))
+        self._held.append(held)
+
+    def write(self, transport: Transport, data: bytes, writer: Writer | None = None) -> None:
+        """The same for what may be large: that is written at once, behind what is held."""
+        if len(data) <= HELD_BYTES:
+            self.hold((transport, data, writer))
+            return
+        self.flush()
+        if not transport.is_closing():
+            transport.write(data)
+            if writer is not None:
+                writer.written = True
 
     def close(self, transport: Transport) -> None:
         """Close `transport` behind what was written to it."""
@@ -82,7 +93,7 @@ class Outbox:
         """Write now."""
         if self._held:
             held, self._held = self._held, []
-            self._write_each(held)
+            self._write_one_by_one(held)
             if self._closing:
                 closing, self._closing = self._closing, []
                 for transport in closing:

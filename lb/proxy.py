@@ -17,7 +17,7 @@ from lb.endpoint import Endpoint, Snapshot
 from lb.exchange import Exchange
 from lb.http1.forwarding import RequestReader, ResponseReader
 from lb.http1.head import HeadLimits, HeadParser
-from lb.outbox import Outbox
+from lb.outbox import AnyOutbox, Outbox
 from lb.service import Service
 from lb.upstream import Upstream
 
@@ -60,7 +60,7 @@ class Proxy:
         self.deadlines = Deadlines()
         self.splice_from: float = getattr(loop, "splice_from", NEVER)
         """From how many bytes on what is left of a body goes through the kernel alone, where the loop can do that."""
-        self.outbox = Outbox(loop.call_soon, getattr(loop, "write_each", None))
+        self.outbox: AnyOutbox = getattr(loop, "outbox", None) or Outbox(loop.call_soon)
         self.connections: set[Connection] = set()
         self.closing = False
         """Do responses say `Connection: close`?"""

@@ -19,6 +19,7 @@ from lb.http1.forwarding import Response, framing_for_client
 from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
 from lb.metrics import ENDED_OK, RESETS, RESPONSES
+from lb.outbox import HELD_BYTES
 from lb.relay_ends import OK, EndingRelay
 from lb.sockets import unsent_bytes
 from lb.upstream import Upstream
@@ -119,7 +120,8 @@ class Relay(EndingRelay):
         head = request.head_for(upstream.endpoint, client.forwarded_for, exchange.request_id)
         body = self._body
         if body is None:
-            self._proxy.outbox.write(upstream.transport, head, upstream)
+            hold = self._proxy.outbox.hold
+            hold((upstream.transport, head, upstream))
             client.set_deadline(now + self._proxy.config.response_timeout)
             return
         self._proxy.outbox.write(upstream.transport, b"".join([head, *body.pieces()]), upstream)
@@ -167,7 +169,12 @@ class Relay(EndingRelay):
         counters = proxy.counters
         counters[exchange.slot + _RESPONSES_OF_CLASS + response.status_class] += 1
         counters[ENDED_OK] += 1
-        proxy.outbox.write(client.transport, head + body)
+        data = head + body
+        if len(data) <= HELD_BYTES:
+            hold = proxy.outbox.hold
+            hold((client.transport, data, None))
+        else:
+            proxy.outbox.write(client.transport, data)
         flow = client.response_flow
         if flow.held:
             flow.uncouple()

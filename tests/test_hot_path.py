@@ -26,7 +26,7 @@ IN_FLIGHT = 200
 class CountingLoop:
     """A loop that may be asked for `call_soon` only, and counts."""
 
-    write_each = None
+    outbox = None
     splice_from = float("inf")
 
     def __init__(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from lb.eventloop.poller import READ, Sink
 from lb.eventloop.splice import SPLICE_FROM
 from lb.eventloop.transport import SocketTransport
-from lb.eventloop.transport_writing import write_each
 from lb.eventloop.watching import WatchingLoop
 
 _ACCEPT_BATCH = 64
@@ -113,7 +112,6 @@ class ServingLoop(WatchingLoop):
         transport.start(read_now=True)
         return transport
 
-    write_each = staticmethod(write_each)
     splice_from = SPLICE_FROM
 
     def _make_socket_transport(

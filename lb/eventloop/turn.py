@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from lb.eventloop.held import HeldWrites
 from lb.eventloop.poller import READ, Poller
 from lb.eventloop.timers import Timers
 from lb.eventloop.wakeup import ThreadWakeup
@@ -40,11 +41,12 @@ class TurningLoop(asyncio.BaseEventLoop):
         # Without a frame in between: it is asked twice a request.
         self.time = time.monotonic  # type: ignore[method-assign]
         self._current_handle: asyncio.Handle | None = None
+        self.outbox = HeldWrites()
 
     def _run_once(self) -> None:
         ready = self._ready
         poller = self._poller
-        if ready or self._stopping:
+        if ready or self._stopping or self.outbox.held:
             timeout = 0.0
         else:
             when = self._timers.next_when()
@@ -64,11 +66,14 @@ class TurningLoop(asyncio.BaseEventLoop):
                 ready.append(timer)
         if self._debug:
             self._run_slowly(len(ready))
+            self.outbox.flush()
             return
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
+        if self.outbox.held:
+            self.outbox.flush()
         handle = None  # An exception's traceback may hold the frame, and with it the last handle.
 
     def _dispatch(self, batch: Iterator[tuple[int, int]]) -> None:

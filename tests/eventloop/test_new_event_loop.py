@@ -96,7 +96,10 @@ def test_a_new_loop_each_time() -> None:
 def test_auto_is_a_loop_that_runs() -> None:
     loop = new_event_loop("auto")
     try:
-        assert type(loop).__module__.partition(".")[0] == {"epoll": "lb", "uvloop": "uvloop", "asyncio": "asyncio"}[resolve_loop_name("auto")]
+        assert (
+            type(loop).__module__.partition(".")[0]
+            == {"epoll": "lb", "uvloop": "uvloop", "asyncio": "asyncio"}[resolve_loop_name("auto")]
+        )
         assert loop.run_until_complete(asyncio.sleep(0, "done")) == "done"
     finally:
         loop.close()

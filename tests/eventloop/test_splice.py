@@ -95,10 +95,10 @@ def test_one_behind_the_other_with_heads_in_between(on_epoll: OnLoop) -> None:
         source = Reading()
         way = await new_way(source=source)
         source.to = way.target
-        for number in range(rounds):
+        for heads in range(len(head), (rounds + 1) * len(head), len(head)):
             # A head comes alone: how much of a body is read with it is another test's.
             await way.sender.send(head)
-            await source.until(lambda: len(source.received) == (number + 1) * len(head))
+            await source.until(lambda heads=heads: len(source.received) == heads)
             _, arrived = await asyncio.gather(way.sender.send(body), way.reader.read(len(body)))
             assert arrived == body
         assert source.received == head * rounds

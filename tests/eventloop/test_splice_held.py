@@ -42,7 +42,7 @@ def test_a_reader_that_stands_still(on_epoll: OnLoop, family: str) -> None:
         assert await way.reader.read(len(data)) == data
         await sending
         await way.until_passed(len(data))
-        assert way.target.events.count("paused") == way.target.events.count("resumed") > 1
+        assert way.target.events.count("paused") == way.target.events.count("resumed") > 0
         await way.end()
 
     on_epoll(main)
@@ -55,9 +55,11 @@ def test_a_target_with_a_low_limit(on_epoll: OnLoop) -> None:
         way = await new_way(buffers=8 << 10)
         way.target.transport.set_write_buffer_limits(high=0)
         way.splice(len(data))
-        _, arrived = await asyncio.gather(way.sender.send(data), way.reader.read(len(data)))
-        assert arrived == data
-        assert way.target.events.count("paused") > 1
+        sending = asyncio.ensure_future(way.sender.send(data))
+        await way.target.until("paused")
+        assert await way.reader.read(len(data)) == data
+        await sending
+        assert "resumed" in way.target.events
         await way.end()
 
     on_epoll(main)
@@ -83,9 +85,7 @@ def test_nobody_holds_the_source(on_epoll: OnLoop) -> None:
 
 
 @FAMILIES
-def test_what_is_buffered_before_it_goes_first(
-    on_epoll: OnLoop, monkeypatch: pytest.MonkeyPatch, family: str
-) -> None:
+def test_what_is_buffered_before_it_goes_first(on_epoll: OnLoop, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     first, data = block(1 << 20)[::-1], block(4 << 20)
     splices = Splices(monkeypatch)
 
@@ -102,9 +102,13 @@ def test_what_is_buffered_before_it_goes_first(
         assert await way.reader.read(len(first)) == first
         assert await way.reader.read(len(data)) == data
         await sending
-        assert splices.bytes > 0
         assert way.source.passed == len(data)
         assert way.source.received == b""
+        # When all of it was taken the kernel does it again.
+        way.splice(4)
+        await way.sender.send(b"more")
+        assert await way.reader.read(4) == b"more"
+        assert splices.bytes == 2 * 4
         await way.end()
 
     on_epoll(main)

@@ -1,0 +1,90 @@
+"""Small writes that wait for the end of the turn, and go out one behind the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+HELD_BYTES = 16384
+
+
+class Written(Protocol):
+    """Who wants to know whether it was written."""
+
+    written: bool
+
+
+Held = tuple[Any, bytes, Written | None]
+"""A transport, bytes for it, and who is marked as written."""
+
+
+class HeldWrites:
+    """The writes that the loop does at the end of its turn. The order of each transport's is kept.
+
+    `hold` takes one without a question asked: it is a list's own `append`. A function of ours in its place costs 0.1 µs
+    a write.
+    """
+
+    def __init__(self) -> None:
+        self.held: list[Held] = []
+        self._closing: list[Any] = []
+        self.hold = self.held.append
+
+    def write(self, transport: Any, data: bytes, writer: Written | None = None) -> None:
+        """Write `data` at the end of this turn, or at once if it is large: to hold it would cost memory."""
+        if len(data) <= HELD_BYTES:
+            self.hold((transport, data, writer))
+            return
+        self.flush()
+        write_each([(transport, data, writer)])
+
+    def close(self, transport: Any) -> None:
+        """Close `transport` behind what was written to it."""
+        if self.held:
+            self._closing.append(transport)
+        else:
+            transport.close()
+
+    def flush(self) -> None:
+        """Write now, and close what is to be closed."""
+        held = self.held
+        while held:
+            # What is held while these are written comes behind them.
+            now = held[:]
+            held.clear()
+            write_each(now)
+        if self._closing:
+            closing, self._closing = self._closing, []
+            for transport in closing:
+                if not transport.is_closing():
+                    transport.close()
+
+
+def write_each(held: Iterable[Held]) -> None:
+    """Write bytes to each transport, and mark who is given with them as written.
+
+    The same as `write` of each, except that one that is closing is passed over. Without a call a write it costs 0.2 µs
+    less each.
+    """
+    for transport, data, writer in held:
+        try:
+            send = transport._send_now
+        except AttributeError:
+            # TLS, say: somebody else's transport over one of ours.
+            send = None
+        if send is not None:
+            try:
+                sent = send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                transport._fatal(error)
+                continue
+            if sent < len(data):
+                transport._keep(data, sent)
+        elif transport.is_closing():
+            continue
+        else:
+            transport.write(data)
+        if writer is not None:
+            writer.written = True
