@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lb.outbox import Outbox
+import pytest
+
+from lb.eventloop.held import HeldWrites
+from lb.outbox import AnyOutbox, Outbox
 
 HELD_BYTES = 16384
 
@@ -14,6 +17,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
+        self.at_end: Callable[[], None] = lambda: None
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.soon.append(callback)
@@ -22,6 +26,7 @@ class Loop:
         soon, self.soon = self.soon, []
         for callback in soon:
             callback()
+        self.at_end()
 
 
 class Transport:
@@ -47,12 +52,29 @@ class Transport:
         self.closes += 1
 
 
-def new_outbox() -> tuple[Outbox, Loop]:
+NewOutbox = Callable[[], tuple[AnyOutbox, Loop]]
+
+
+def general_outbox() -> tuple[AnyOutbox, Loop]:
     loop = Loop()
     return Outbox(loop.call_soon), loop
 
 
-def test_a_write_waits_for_the_end_of_the_turn() -> None:
+def our_loops_outbox() -> tuple[AnyOutbox, Loop]:
+    loop = Loop()
+    held = HeldWrites()
+    loop.at_end = held.flush
+    return held, loop
+
+
+@pytest.fixture(params=[general_outbox, our_loops_outbox])
+def new_outbox(request: pytest.FixtureRequest) -> NewOutbox:
+    """Makes the outbox for any loop, and that of our own."""
+    make: NewOutbox = request.param
+    return make
+
+
+def test_a_write_waits_for_the_end_of_the_turn(new_outbox: NewOutbox) -> None:
     outbox, loop = new_outbox()
     transport = Transport()
     outbox.write(transport, b"a")
@@ -62,7 +84,7 @@ def test_a_write_waits_for_the_end_of_the_turn() -> None:
 
 
 def test_the_loop_is_asked_once_a_turn() -> None:
-    outbox, loop = new_outbox()
+    outbox, loop = general_outbox()
     for _ in range(2):
         for _ in range(3):
             outbox.write(Transport(), b"a")
@@ -71,7 +93,7 @@ def test_the_loop_is_asked_once_a_turn() -> None:
     assert loop.soon == []
 
 
-def test_the_order_of_all_writes_is_kept() -> None:
+def test_the_order_of_all_writes_is_kept(new_outbox: NewOutbox) -> None:
     outbox, loop = new_outbox()
     log: list[tuple[str, bytes]] = []
     first, second = Transport(log, "first"), Transport(log, "second")
@@ -82,7 +104,7 @@ def test_the_order_of_all_writes_is_kept() -> None:
     assert log == [("first", b"1"), ("second", b"2"), ("first", b"3")]
 
 
-def test_it_can_be_flushed_before() -> None:
+def test_it_can_be_flushed_before(new_outbox: NewOutbox) -> None:
     outbox, loop = new_outbox()
     transport = Transport()
     outbox.write(transport, b"a")
@@ -93,7 +115,7 @@ def test_it_can_be_flushed_before() -> None:
     assert transport.sent == [b"a"]
 
 
-def test_a_large_piece_goes_out_at_once_behind_what_was_held() -> None:
+def test_a_large_piece_goes_out_at_once_behind_what_was_held(new_outbox: NewOutbox) -> None:
     outbox, loop = new_outbox()
     transport, other = Transport(), Transport()
     outbox.write(other, b"o")
@@ -108,7 +130,7 @@ def test_a_large_piece_goes_out_at_once_behind_what_was_held() -> None:
     assert other.sent == [b"o"]
 
 
-def test_a_piece_of_just_the_limit_is_held() -> None:
+def test_a_piece_of_just_the_limit_is_held(new_outbox: NewOutbox) -> None:
     outbox, loop = new_outbox()
     transport = Transport()
     outbox.write(transport, b"a" * HELD_BYTES)
@@ -117,7 +139,7 @@ def test_a_piece_of_just_the_limit_is_held() -> None:
     assert transport.sent == [b"a" * HELD_BYTES]
 
 
-def test_what_is_written_during_a_flush_is_not_lost() -> None:
+def test_what_is_written_during_a_flush_is_not_lost(new_outbox: NewOutbox) -> None:
     outbox, loop = new_outbox()
 
     class Answering(Transport):
@@ -134,7 +156,7 @@ def test_what_is_written_during_a_flush_is_not_lost() -> None:
 
 
 class TestClosing:
-    def test_it_is_closed_behind_what_was_written(self) -> None:
+    def test_it_is_closed_behind_what_was_written(self, new_outbox: NewOutbox) -> None:
         outbox, loop = new_outbox()
         transport = Transport()
         outbox.write(transport, b"a")
@@ -143,13 +165,13 @@ class TestClosing:
         loop.end_turn()
         assert (transport.sent, transport.closes) == ([b"a"], 1)
 
-    def test_if_nothing_is_held_at_once(self) -> None:
+    def test_if_nothing_is_held_at_once(self, new_outbox: NewOutbox) -> None:
         outbox, _ = new_outbox()
         transport = Transport()
         outbox.close(transport)
         assert transport.closes == 1
 
-    def test_it_waits_for_its_turn_behind_others(self) -> None:
+    def test_it_waits_for_its_turn_behind_others(self, new_outbox: NewOutbox) -> None:
         outbox, loop = new_outbox()
         transport = Transport()
         outbox.write(Transport(), b"a")
@@ -157,7 +179,7 @@ class TestClosing:
         loop.end_turn()
         assert transport.closes == 1
 
-    def test_one_that_is_closing_gets_nothing_more(self) -> None:
+    def test_one_that_is_closing_gets_nothing_more(self, new_outbox: NewOutbox) -> None:
         outbox, loop = new_outbox()
         transport, other = Transport(), Transport()
         outbox.write(transport, b"a")
@@ -168,3 +190,13 @@ class TestClosing:
         outbox.write(transport, b"b" * (HELD_BYTES + 1))
         assert (transport.sent, transport.closes) == ([], 0)
         assert other.sent == [b"o"]
+
+
+def test_what_is_held_as_it_is_keeps_its_place(new_outbox: NewOutbox) -> None:
+    outbox, loop = new_outbox()
+    transport = Transport()
+    outbox.write(transport, b"a")
+    outbox.hold((transport, b"b", None))
+    outbox.write(transport, b"c")
+    loop.end_turn()
+    assert transport.sent == [b"a", b"b", b"c"]
