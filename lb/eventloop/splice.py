@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lb.eventloop.transport import SocketTransport
 
-SPLICE_FROM = 131072
-"""From how many bytes on it pays off."""
+SPLICE_FROM = 65536
+"""From how many bytes on it costs less than reading and writing (docs/decisions/0005-splice.md)."""
 PIPE_BYTES = 262144
 _ROUNDS = 4
 _UNFIT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
