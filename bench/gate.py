@@ -14,9 +14,9 @@ from bench.report import Row
 from bench.stats import Interval
 
 BASELINE = Path(__file__).parent / "results" / "baseline.json"
-GATED_PEER = "podlb-uvloop"
+GATED_PEER = "podlb-epoll"
 GATED_SCENARIOS = ("small", "browser")
-GATE_PEERS = (REFERENCE, "podlb-epoll", "podlb-uvloop", "podlb-asyncio", "podlb-h11")
+GATE_PEERS = (REFERENCE, "podlb-epoll", "podlb-uvloop", "podlb-asyncio", "podlb-epoll-h11")
 """What the gate runs when nothing else is asked for: one contender is held to the baseline, none may fail a request."""
 TOLERANCE = 1.30
 """How many times the committed ratio still passes: CI machines differ and are noisy, a real loss is larger."""

@@ -1,8 +1,9 @@
 """The event loop to run on: `new_event_loop(name)`. Stands alone, and is the only importer of uvloop.
 
-`loop` has our own, over epoll. It is put together from `turn` (events, timers, callbacks), `watching` (descriptors and
-the sock_* calls), `serving` (connections and servers, with `transport`), `unix` and `signals`; below them are `poller`,
-`timers` and `wakeup`.
+`loop` has our own, over epoll. It is put together from `turn` (events, timers, callbacks, held writes), `watching`
+(descriptors and the sock_* calls), `serving` (connections and servers, with `transport`), `unix` and `signals`; below
+them are `poller`, whose docstring has the facts about epoll that all of it relies on, `timers`, `wakeup`, `held` and
+`splice`.
 """
 
 from __future__ import annotations

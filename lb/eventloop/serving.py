@@ -24,18 +24,18 @@ Accept = Callable[[], tuple[socket.socket, Any]]
 """Returns a connection, non-blocking, and its peer's address. Raises OSError as `socket.accept` does."""
 
 
-def acceptor(listening: socket.socket) -> Accept:
+def acceptor(listening: socket.socket, make_socket: Callable[..., Any] = socket.SocketType) -> Accept:
     """Return what accepts from a listening socket.
 
     `socket.accept` makes enumerations of family and type each time, and asks about time-outs; without that, and with
-    the plain type below `socket.socket`, it takes 2 µs instead of 4.
+    the plain type below `socket.socket` (no `dup`, no `makefile`), it takes 2 µs instead of 4.
     """
     family, kind, protocol = int(listening.family), int(listening.type), listening.proto
     take = listening._accept  # type: ignore[attr-defined]
 
     def accept() -> tuple[socket.socket, Any]:
         fd, address = take()
-        connection: Any = socket.SocketType(family, kind, protocol, fd)
+        connection = make_socket(family, kind, protocol, fd)
         connection.setblocking(False)
         return connection, address
 
@@ -48,7 +48,8 @@ class _Listening(Sink):
     def __init__(self, loop: ServingLoop, sock: socket.socket, make_transport: Callable[[socket.socket], None]) -> None:
         self._loop = loop
         self._sock = sock
-        self._accept = acceptor(sock)
+        # Whoever serves with create_server may ask the transport for its socket, and that for anything.
+        self._accept = acceptor(sock, socket.socket)
         self._make_transport = make_transport
 
     def ready(self, events: int) -> None:
