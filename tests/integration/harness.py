@@ -34,10 +34,8 @@ class Variant(NamedTuple):
 # A further loop is added here and nowhere else.
 _ALL = [Variant(loop, parser) for parser in ("auto", "h11") for loop in ("epoll", "uvloop", "asyncio")]
 ALL_VARIANTS = [variant for variant in _ALL if variant.loop != "epoll" or hasattr(select, "epoll")]
-# Ours with both parsers, and another loop; the first is the one on which everything runs.
-DEFAULT_VARIANTS = list(
-    dict.fromkeys([ALL_VARIANTS[0], Variant("uvloop", "auto"), Variant(ALL_VARIANTS[0].loop, "h11")])
-)
+# Ours with both parsers (uvloop where there is no epoll); the first is the one on which everything runs.
+DEFAULT_VARIANTS = [variant for variant in ALL_VARIANTS if variant.loop == ALL_VARIANTS[0].loop]
 
 
 class ManualSource:
