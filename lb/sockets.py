@@ -33,14 +33,24 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
     The kernel takes megabytes before a transport has to buffer anything, and frees them in large steps; only its own
     count (tcp(7), SIOCOUTQ) shows that a slow reader goes on reading.
     """
-    unsent = transport.get_write_buffer_size()
+    queued = _count(transport, termios.TIOCOUTQ)
+    # Not every system counts it for sockets.
+    return transport.get_write_buffer_size() + (0 if queued is None else queued)
+
+
+def is_drained(transport: asyncio.Transport) -> bool:
+    """Return whether nothing is there to be read, as far as is known (tcp(7), SIOCINQ)."""
+    return _count(transport, termios.FIONREAD) == 0
+
+
+def _count(transport: asyncio.Transport, request: int) -> int | None:
+    """Return what the kernel says to a question for a number of bytes, or None."""
     sock = transport.get_extra_info("socket")
-    if sock is not None:
-        queued = array.array("i", [0])
-        try:
-            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, queued)
-        except OSError:
-            # Not every system counts it for sockets.
-            return unsent
-        unsent += queued[0]
-    return unsent
+    if sock is None:
+        return None
+    answer = array.array("i", [0])
+    try:
+        fcntl.ioctl(sock.fileno(), request, answer)
+    except OSError:
+        return None
+    return answer[0]

@@ -15,7 +15,7 @@ from lb.http1.forwarding import Response, ResponseReader
 from lb.http1.framing import LENGTH, NO_BODY, BodyDecoder, CloseBody, Framing, LengthBody, body_decoder
 from lb.http1.head import find_head_end
 from lb.http1.message import MessageError
-from lb.sockets import reset
+from lb.sockets import is_drained, reset
 
 _NO_BODY = Framing(NO_BODY)
 _INTERIM_LIMIT = 32
@@ -260,7 +260,11 @@ class Upstream(asyncio.Protocol):
         """`count` bytes of the body went to the client without us."""
         decoder = self.decoder
         if self._sink is not None and isinstance(decoder, LengthBody):
-            self._sink.response_body_spliced(self, decoder.passed(count))
+            done = decoder.passed(count)
+            if done and not is_drained(self.transport):
+                # Nobody has read what stands behind the body: it must not be taken for the next response.
+                self.reusable = False
+            self._sink.response_body_spliced(self, done)
 
     def eof_received(self) -> bool:
         """Let the transport close: connection_lost follows."""

@@ -98,6 +98,10 @@ class Splice:
                 source._splices = False
                 source._end_splice()
                 break
+            except RuntimeError as error:
+                # The target takes no writes: its write_eof was called, or a file is being sent.
+                source._fatal(error, "Fatal error: the target of a splice can't be written to.")
+                return
             if not count:
                 source._end_splice()
                 source._eof()

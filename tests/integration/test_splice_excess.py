@@ -1,0 +1,34 @@
+"""Bytes behind a long response are never taken for the next one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import request
+from tests.integration.conftest import MakeBalancer, MakeEndpoint
+from tests.integration.endpoint import Connection, response
+
+pytestmark = pytest.mark.any_parser
+
+LONG = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.mark.parametrize("extra", [b"x", b"\r\n", response(b"smuggled")])
+def test_bytes_behind_a_long_response_are_never_taken_for_the_next(
+    extra: bytes, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """They are there when the response ends, and a pipelined request waits for a connection."""
+
+    def answer(connection: Connection, message: object) -> None:
+        if len(connection.endpoint.requests) == 1:
+            connection.send(response(LONG) + extra)
+        else:
+            connection.send(response(b"next"))
+
+    a = endpoint(default=answer)
+    lb = balancer(a)
+    client = lb.client()
+    client.send(request() + request())
+    assert client.read_response().body == LONG
+    assert client.read_response().body == b"next"
+    assert [c.requests for c in a.connections] == [1, 1]
