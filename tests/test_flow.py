@@ -157,3 +157,62 @@ class TestCoupling:
         flow.hold(BACKLOG)
         flow.uncouple()
         assert flow.held
+
+
+class SplicingReader(Reader):
+    """A reader that can splice, if `agrees`."""
+
+    def __init__(self, *, agrees: bool = True) -> None:
+        super().__init__()
+        self.agrees = agrees
+
+    def splice_to(self, target: object, count: int) -> bool:
+        self.calls.append(f"splice {count} to {target}")
+        return self.agrees
+
+    def end_splice(self) -> None:
+        self.calls.append("end")
+
+
+class TestSplicing:
+    def test_the_reader_splices_to_the_writer_until_it_is_told(self) -> None:
+        flow, reader = Flow(), SplicingReader()
+        flow.couple(reader)
+        flow.splice("writer", 5)
+        assert reader.calls == ["splice 5 to writer"]
+        flow.unsplice()
+        flow.unsplice()
+        assert reader.calls == ["splice 5 to writer", "end"]
+
+    def test_a_reader_that_can_not_goes_on_as_before(self) -> None:
+        flow, reader = coupled()
+        flow.splice("writer", 5)
+        flow.unsplice()
+        assert reader.calls == []
+
+    def test_a_reader_that_will_not_is_not_told_to_end(self) -> None:
+        flow, reader = Flow(), SplicingReader(agrees=False)
+        flow.couple(reader)
+        flow.splice("writer", 5)
+        flow.unsplice()
+        assert reader.calls == ["splice 5 to writer"]
+
+    def test_it_is_held_all_the_same(self) -> None:
+        flow, reader = Flow(), SplicingReader()
+        flow.couple(reader)
+        flow.splice("writer", 5)
+        flow.hold(WRITER_FULL)
+        flow.unsplice()
+        flow.release(WRITER_FULL)
+        assert reader.calls == ["splice 5 to writer", "pause", "end", "resume"]
+
+    def test_without_a_reader_nothing_happens(self) -> None:
+        flow = Flow()
+        flow.splice("writer", 5)
+        flow.unsplice()
+        flow, reader = Flow(), SplicingReader()
+        flow.couple(reader)
+        flow.splice("writer", 5)
+        flow.uncouple()
+        flow.unsplice()
+        assert reader.calls == ["splice 5 to writer"]

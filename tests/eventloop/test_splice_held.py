@@ -294,3 +294,35 @@ def test_others_have_their_turn(on_epoll: OnLoop) -> None:
         await way.end()
 
     on_epoll(main)
+
+
+@pytest.mark.parametrize("who", ["sender", "reader"])
+def test_who_stands_still_takes_few_turns(on_epoll: OnLoop, who: str) -> None:
+    """Nothing is reported again and again while there is nothing to pass on, or nobody to pass it to."""
+
+    async def main() -> int:
+        loop: Any = asyncio.get_running_loop()
+        way = await new_way(buffers=16 << 10)
+        way.splice(FAR)
+        if who == "sender":
+            await way.sender.send(b"some")
+            assert await way.reader.read(4) == b"some"
+        else:
+            sending = asyncio.ensure_future(way.sender.send(bytes(4 << 20)))
+            await way.target.until("paused")
+            await stand_still(way)
+        run_once, count = loop._run_once, 0
+
+        def counted() -> None:
+            nonlocal count
+            count += 1
+            run_once()
+
+        loop._run_once = counted
+        await asyncio.sleep(0.02)
+        if who == "reader":
+            sending.cancel()
+        await way.end()
+        return count
+
+    assert on_epoll(main) <= 10

@@ -157,6 +157,33 @@ class TestLengthBody:
     def test_it_has_no_trailers(self) -> None:
         assert LengthBody(1).trailers == []
 
+    def test_bytes_that_went_another_way_count_too(self) -> None:
+        body = LengthBody(10)
+        assert body.feed(b"abc") == (b"abc", False)
+        assert body.remaining == 7
+        assert not body.passed(4)
+        assert body.remaining == 3
+        assert not body.passed(2)
+        assert body.feed(b"xyz") == (b"x", True)
+        assert body.excess == b"yz"
+        assert body.remaining == 0
+
+    def test_the_last_byte_may_go_another_way(self) -> None:
+        body = LengthBody(5)
+        assert not body.passed(4)
+        assert body.passed(1)
+        assert body.remaining == 0
+        assert body.excess == b""
+
+
+def test_of_other_bodies_it_is_not_known_what_remains() -> None:
+    chunked, until_close = ChunkedBody(status=502), CloseBody()
+    for body in (chunked, until_close):
+        assert body.remaining == 0
+    assert chunked.feed(b"400\r\nabc") == (b"abc", False)
+    assert until_close.feed(b"abc") == (b"abc", False)
+    assert (chunked.remaining, until_close.remaining) == (0, 0)
+
 
 def test_only_the_end_of_the_connection_ends_a_close_delimited_body() -> None:
     body = CloseBody()

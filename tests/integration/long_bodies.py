@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 from tests.eventloop.splicing import Splices
-from tests.fakes import Stream, TruncatedError
+from tests.fakes import Stream, TruncatedError, request
 from tests.integration.endpoint import Connection
-from tests.integration.harness import Variant
+from tests.integration.harness import Balancer, Variant
 
 _BLOCK = random.Random(12).randbytes(1 << 20)
 
@@ -85,9 +85,21 @@ def head_of(size: int) -> bytes:
 def answer_by_target(connection: Connection, message: object) -> None:
     """Answer `/SIZE` with a body of that size."""
     size = int(message.target[1:])  # type: ignore[attr-defined]
-    connection.send(head_of(size), *pieces_of(size))
+    connection.send(head_of(size))
+    send_body(connection.socket, size)
 
 
 def assert_spliced(splices: Splices, variant: Variant) -> None:
     """Fail unless bodies went through the kernel where they should have."""
     assert bool(splices.bytes) == (variant.loop == "epoll")
+
+
+def check_another(lb: Balancer, reason: str) -> None:
+    """The exchange ended for `reason`, and a client that comes now is served."""
+    assert lb.ends() == {reason: 1}
+    size = 4 << 20
+    client = lb.client()
+    client.send(request("GET", f"/{size}"))
+    client.stream.take_through(b"\r\n\r\n")
+    assert read_digest(client.stream, size) == digest_of(size)
+    assert lb.ends() == {reason: 1, "ok": 1}
