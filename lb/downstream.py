@@ -106,7 +106,7 @@ class Downstream(ClosingConnection):
         self._proxy.outbox.flush()
         return False
 
-    def peer_closed(self) -> None:
+    def peer_closed_while_paused(self) -> None:
         """Our own loop tells of a FIN that comes while reading is paused; the others tell it when that is read."""
         exchange = self._exchange
         if exchange is not None and not exchange.is_committed and self._proxy.config.abort_on_client_fin:

@@ -201,7 +201,7 @@ def test_a_fin_that_is_told_while_reading_is_paused_counts_as_gone() -> None:
     upstream = harness.pooled(A)
     harness.downstream.data_received(GET)
     harness.loop.end_turn()
-    harness.downstream.peer_closed()
+    harness.downstream.peer_closed_while_paused()
     assert harness.client.closing
     assert upstream.transport.is_closing()
     assert dict(harness.proxy.service.metrics.endings())[EndReason.CLIENT_GONE] == 1
@@ -211,14 +211,14 @@ def test_but_not_where_it_is_a_half_close_nor_once_the_response_has_begun() -> N
     half_close = Harness(A, abort_on_client_fin=False)
     half_close.pooled(A)
     half_close.downstream.data_received(GET)
-    half_close.downstream.peer_closed()
+    half_close.downstream.peer_closed_while_paused()
     assert not half_close.client.closing
     begun = Harness(A)
     upstream = begun.pooled(A)
     begun.downstream.data_received(GET)
     begun.loop.end_turn()
     upstream.data_received(b"HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 2\r\n\r\no")
-    begun.downstream.peer_closed()
+    begun.downstream.peer_closed_while_paused()
     upstream.data_received(b"k")
     begun.loop.end_turn()
     assert begun.client.sent.endswith(b"\r\n\r\nok")

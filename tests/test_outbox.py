@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,10 @@ class Transport:
 NewOutbox = Callable[[], tuple[AnyOutbox, Loop]]
 
 
+def _fail(context: dict[str, Any]) -> None:
+    raise AssertionError(context)
+
+
 def general_outbox() -> tuple[AnyOutbox, Loop]:
     loop = Loop()
     return Outbox(loop.call_soon), loop
@@ -62,7 +67,7 @@ def general_outbox() -> tuple[AnyOutbox, Loop]:
 
 def our_loops_outbox() -> tuple[AnyOutbox, Loop]:
     loop = Loop()
-    held = HeldWrites()
+    held = HeldWrites(_fail)
     loop.at_end = held.flush
     return held, loop
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 HELD_BYTES = 16384
@@ -25,7 +25,9 @@ class HeldWrites:
     a write.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
+        """`report` is told of a write that fails: a loop's exception handler."""
+        self._report = report
         self.held: list[Held] = []
         self._closing: list[Any] = []
         self.hold = self.held.append
@@ -36,7 +38,7 @@ class HeldWrites:
             self.hold((transport, data, writer))
             return
         self.flush()
-        write_each([(transport, data, writer)])
+        self._write_each([(transport, data, writer)])
 
     def close(self, transport: Any) -> None:
         """Close `transport` behind what was written to it."""
@@ -52,39 +54,45 @@ class HeldWrites:
             # What is held while these are written comes behind them.
             now = held[:]
             held.clear()
-            write_each(now)
+            self._write_each(now)
         if self._closing:
             closing, self._closing = self._closing, []
             for transport in closing:
                 if not transport.is_closing():
                     transport.close()
 
+    def _write_each(self, held: Iterable[Held]) -> None:
+        """Write bytes to each transport, and mark who is given with them as written.
 
-def write_each(held: Iterable[Held]) -> None:
-    """Write bytes to each transport, and mark who is given with them as written.
-
-    The same as `write` of each, except that one that is closing is passed over. Without a call a write it costs 0.2 µs
-    less each.
-    """
-    for transport, data, writer in held:
-        try:
-            send = transport._send_now
-        except AttributeError:
-            # TLS, say: somebody else's transport over one of ours.
-            send = None
-        if send is not None:
+        The same as `write` of each, except that one that is closing is passed over. Without a call a write it costs
+        0.2 µs less each.
+        """
+        for transport, data, writer in held:
             try:
-                sent = send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError as error:
-                transport._fatal(error)
+                send = transport._send_now
+            except AttributeError:
+                # TLS, say: somebody else's transport over one of ours.
+                send = None
+            if send is not None:
+                try:
+                    sent = send(data)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                except OSError as error:
+                    transport._fatal(error)
+                    continue
+                if sent < len(data):
+                    transport._keep(data, sent)
+            elif transport.is_closing():
                 continue
-            if sent < len(data):
-                transport._keep(data, sent)
-        elif transport.is_closing():
-            continue
-        else:
-            transport.write(data)
-        if writer is not None:
-            writer.written = True
+            else:
+                try:
+                    transport.write(data)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    # One that fails must not take the others with it.
+                    self._report({"message": "A held write failed", "exception": error, "transport": transport})
+                    continue
+            if writer is not None:
+                writer.written = True

@@ -45,7 +45,9 @@ def acceptor(listening: socket.socket, make_socket: Callable[..., Any] = socket.
 class _Listening(Sink):
     """A listening socket of a server: accepts a batch, makes a transport of each and starts it at once."""
 
-    def __init__(self, loop: ServingLoop, sock: socket.socket, make_transport: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self, loop: ServingLoop, sock: socket.socket, make_transport: Callable[[socket.socket, Any], None]
+    ) -> None:
         self._loop = loop
         self._sock = sock
         # Whoever serves with create_server may ask the transport for its socket, and that for anything.
@@ -56,14 +58,14 @@ class _Listening(Sink):
         """Accept."""
         for _ in range(_ACCEPT_BATCH):
             try:
-                connection, _ = self._accept()
+                connection, address = self._accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 self._failed(error)
                 return
             try:
-                self._make_transport(connection)
+                self._make_transport(connection, address)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -172,15 +174,17 @@ class ServingLoop(WatchingLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
-        def plain(connection: socket.socket) -> None:
+        def plain(connection: socket.socket, address: Any) -> None:
             if connection.family in (socket.AF_INET, socket.AF_INET6):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            transport = SocketTransport(self, connection, protocol_factory(), server=server)
+            extra = {"peername": address}
+            transport = SocketTransport(self, connection, protocol_factory(), server=server, extra=extra)
             transport.remember_addresses()
             transport.start(read_now=True)
 
-        def secure(connection: socket.socket) -> None:
-            task = self.create_task(self._accept_secure(connection, protocol_factory(), options))
+        def secure(connection: socket.socket, address: Any) -> None:
+            secured = {**options, "extra": {"peername": address}}
+            task = self.create_task(self._accept_secure(connection, protocol_factory(), secured))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 

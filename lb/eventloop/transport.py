@@ -28,8 +28,8 @@ _READ_LARGE = 122880
 class SocketTransport(WritingTransport):
     """The transport of one connected stream socket.
 
-    The contract is that of asyncio's own. Beyond it: a protocol with a method `peer_closed` is told of a FIN that comes
-    while reading is paused, and a reset is reported whether or not it reads.
+    The contract is that of asyncio's own. Beyond it: a protocol with a method `peer_closed_while_paused` is told of a
+    FIN that comes while reading is paused, and a reset is reported whether or not it reads.
     """
 
     __slots__ = ()
@@ -47,7 +47,7 @@ class SocketTransport(WritingTransport):
                 if not self._paused:
                     self.reading = self._way_to_read
                 try:
-                    self._watch(READ | PEER_CLOSED)
+                    self._watch(self._interest | READ | PEER_CLOSED)
                 except OSError as error:
                     # The limit of watched descriptors, or memory.
                     self._fatal(error)
@@ -90,12 +90,12 @@ class SocketTransport(WritingTransport):
                 return
         if events & PEER_CLOSED and not self._peer_closed and not self._read_eof and not self._closing:
             self._peer_closed = True
-            told = getattr(self._protocol, "peer_closed", None)
+            told = getattr(self._protocol, "peer_closed_while_paused", None)
             if told is not None:
                 try:
                     told()
                 except BaseException as error:
-                    self._protocol_failed(error, "peer_closed")
+                    self._protocol_failed(error, "peer_closed_while_paused")
 
     def _read(self) -> None:
         if self.reading == READS_INTO_BUFFER:
@@ -156,6 +156,10 @@ class SocketTransport(WritingTransport):
             count = self._sock.recv_into(buffer)
         except OSError as error:
             self._read_failed(error)
+            return
+        except BaseException as error:
+            # It is not a buffer that can be written to.
+            self._protocol_failed(error, "get_buffer")
             return
         if not count:
             self._eof()

@@ -221,9 +221,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
     def _connection_lost_soon(self, error: BaseException | None) -> None:
         self._lost += 1
         self._send_now = None
-        if self._interest:
-            self._loop._poller.forget(self._fd)
-            self._interest = 0
+        self._watch(0)
         self._error = error
         # It is its own handle. One of asyncio's would copy a context, and cost 1 µs.
         self._loop._ready.append(self)
@@ -244,6 +242,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
         finally:
             self._error = None
             self._loop._transports.pop(self._fd, None)
+            self._loop._unwatch_closed(self._fd)
             self._sock.close()
             self._protocol = None
             self._splice = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from lb.eventloop.held import HeldWrites
@@ -41,7 +41,7 @@ class TurningLoop(asyncio.BaseEventLoop):
         # Without a frame in between: it is asked twice a request.
         self.time = time.monotonic  # type: ignore[method-assign]
         self._current_handle: asyncio.Handle | None = None
-        self.outbox = HeldWrites()
+        self.outbox = HeldWrites(self.call_exception_handler)
 
     def _run_once(self) -> None:
         ready = self._ready
@@ -51,11 +51,11 @@ class TurningLoop(asyncio.BaseEventLoop):
         else:
             when = self._timers.next_when()
             timeout = -1.0 if when is None else min(max(when - self.time(), 0.0), _LONGEST_WAIT)
-        batch = iter(poller.wait(timeout, _EVENTS_BATCH))
+        batch = poller.wait(timeout, _EVENTS_BATCH)
         try:
             self._dispatch(batch)
         except BaseException:
-            # Somebody wants out (SystemExit, KeyboardInterrupt). An edge is told once: have the others' told again.
+            # Somebody wants out (SystemExit, KeyboardInterrupt). An edge is told once: have all of them told again.
             for fd, _ in batch:
                 poller.rearm(fd)
             raise
@@ -76,7 +76,7 @@ class TurningLoop(asyncio.BaseEventLoop):
             self.outbox.flush()
         handle = None  # An exception's traceback may hold the frame, and with it the last handle.
 
-    def _dispatch(self, batch: Iterator[tuple[int, int]]) -> None:
+    def _dispatch(self, batch: Iterable[tuple[int, int]]) -> None:
         """Tell the sinks of their events."""
         told: dict[int, Any] = self._poller.told
         for fd, happened in batch:

@@ -43,6 +43,14 @@ class _Watched(Sink):
             poller.remove(self._fd)
             self._loop._watched.pop(self._fd, None)
 
+    def update_or_forget(self) -> None:
+        """The same; what can't be watched leaves nothing behind. Raises OSError (EPERM: a regular file)."""
+        try:
+            self.update()
+        except OSError:
+            self._loop._watched.pop(self._fd, None)
+            raise
+
 
 class WatchingLoop(TurningLoop):
     """Watches descriptors."""
@@ -79,11 +87,18 @@ class WatchingLoop(TurningLoop):
             watched = self._watched[fd] = _Watched(self, fd)
         return watched
 
+    def _unwatch_closed(self, fd: int) -> None:
+        """A transport's socket is about to be closed; whoever had borrowed it (sendfile) must see that, not wait."""
+        watched = self._watched.pop(fd, None)
+        if watched is not None:
+            self._poller.remove(fd)
+            self._ready.extend(handle for handle in (watched.reader, watched.writer) if handle is not None)
+
     def _watch_reading(self, fd: int, callback: Callable[..., object], *args: Any) -> asyncio.Handle:
         watched = self._watch(fd)
         handle = asyncio.Handle(callback, args, self, None)
         old, watched.reader = watched.reader, handle
-        watched.update()
+        watched.update_or_forget()
         if old is not None:
             old.cancel()
         return handle
@@ -92,7 +107,7 @@ class WatchingLoop(TurningLoop):
         watched = self._watch(fd)
         handle = asyncio.Handle(callback, args, self, None)
         old, watched.writer = watched.writer, handle
-        watched.update()
+        watched.update_or_forget()
         if old is not None:
             old.cancel()
         return handle

@@ -16,7 +16,7 @@ FAMILIES = pytest.mark.parametrize("family", ["tcp", "unix"])
 class Watchful(Recorder):
     """Wants to know of a FIN at once."""
 
-    def peer_closed(self) -> None:
+    def peer_closed_while_paused(self) -> None:
         self.note("peer closed")
 
 
@@ -133,8 +133,8 @@ def test_a_fin_is_told_to_who_pauses_behind_it(on_epoll: OnLoop) -> None:
 
 def test_a_protocol_that_ends_when_it_is_told_of_the_fin(on_epoll: OnLoop) -> None:
     class Impatient(Watchful):
-        def peer_closed(self) -> None:
-            super().peer_closed()
+        def peer_closed_while_paused(self) -> None:
+            super().peer_closed_while_paused()
             self.transport.abort()
 
     async def main() -> None:

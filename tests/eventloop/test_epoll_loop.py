@@ -56,7 +56,7 @@ class Recorder(asyncio.Protocol):
         self.note("eof")
         return True
 
-    def peer_closed(self) -> None:
+    def peer_closed_while_paused(self) -> None:
         self.note("peer closed")
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""A peer_closed that fails costs one connection, not the loop."""
+"""A peer_closed_while_paused that fails costs one connection, not the loop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.eventloop.test_conformance_paused import Watchful, attach_paused
 
 def test_a_failing_peer_closed_loses_the_connection_with_its_error(on_epoll: OnLoop) -> None:
     class Failing(Watchful):
-        def peer_closed(self) -> None:
-            super().peer_closed()
+        def peer_closed_while_paused(self) -> None:
+            super().peer_closed_while_paused()
             raise ArithmeticError("out of fingers")
 
     async def main() -> None:

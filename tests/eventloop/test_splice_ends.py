@@ -269,7 +269,7 @@ def test_the_target_has_received_a_fin(on_epoll: OnLoop) -> None:
 
 def test_a_fin_that_comes_while_it_is_held(on_epoll: OnLoop) -> None:
     class Watchful(End):
-        def peer_closed(self) -> None:
+        def peer_closed_while_paused(self) -> None:
             self.note("peer closed")
 
     data = block(1 << 20)
