@@ -34,6 +34,7 @@ class Flow:
         self.reader: Reader | None = None
         """Who feeds this direction. On the hot path it is set directly, by whoever has seen that nothing is held."""
         self._is_spliced = False
+        """Was the reader asked to splice, since it was last told to stop?"""
         self.held = 0
         """The reasons for which reading is paused; 0 if it is not."""
 

@@ -19,6 +19,8 @@ from lb.sockets import is_drained, reset
 
 _NO_BODY = Framing(NO_BODY)
 _INTERIM_LIMIT = 32
+# The shortest read that may have been filled to the brim on any loop: it says nothing about what stands behind it.
+_FILLED_READ = 32768
 _WRITE_BUFFER_HIGH = 65536
 
 _LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -200,7 +202,7 @@ class Upstream(asyncio.Protocol):
             response = seen(data[:end])
             if response is not None and len(data) == end + response.body_size and not self._is_head:
                 self._interims = 0
-                self.reusable = response.reusable
+                self.reusable = response.reusable and (end + response.body_size < _FILLED_READ or self._is_drained())
                 sink.whole_response_received(self, response, data[end:])
                 return
         try:
@@ -210,6 +212,8 @@ class Upstream(asyncio.Protocol):
                 body, done = decoder.feed(data)
                 if done:
                     self.reusable = self.reusable and not decoder.excess
+                    if len(data) >= _FILLED_READ:
+                        self.reusable = self.reusable and self._is_drained()
                 sink.response_body_received(self, body, done)
         except MessageError as error:
             sink.response_malformed(self, error)
@@ -246,13 +250,13 @@ class Upstream(asyncio.Protocol):
         size = len(data) - end
         if framing.kind == NO_BODY or (framing.kind == LENGTH and size >= framing.length):
             # The whole response is here.
-            if size > framing.length:
+            if size > framing.length or (len(data) >= _FILLED_READ and not self._is_drained()):
                 self.reusable = False
             sink.response_received(self, response, framing, data[end : end + framing.length], True)
             return
         self.decoder = decoder = body_decoder(framing, status=502)
         body, done = decoder.feed(data[end:])
-        if done and decoder.excess:
+        if done and (decoder.excess or (len(data) >= _FILLED_READ and not self._is_drained())):
             self.reusable = False
         sink.response_received(self, response, framing, body, done)
 
@@ -261,10 +265,13 @@ class Upstream(asyncio.Protocol):
         decoder = self.decoder
         if self._sink is not None and isinstance(decoder, LengthBody):
             done = decoder.passed(count)
-            if done and not is_drained(self.transport):
-                # Nobody has read what stands behind the body: it must not be taken for the next response.
+            if done and not self._is_drained():
                 self.reusable = False
             self._sink.response_body_spliced(self, done)
+
+    def _is_drained(self) -> bool:
+        """Is nothing unread behind the response? It would be taken for the next one (RFC 9112, section 6.3)."""
+        return is_drained(self.transport)
 
     def eof_received(self) -> bool:
         """Let the transport close: connection_lost follows."""

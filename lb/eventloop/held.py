@@ -30,11 +30,12 @@ class HeldWrites:
         self._report = report
         self.held: list[Held] = []
         self._closing: list[Any] = []
+        self._is_flushing = False
         self.hold = self.held.append
 
     def write(self, transport: Any, data: bytes, writer: Written | None = None) -> None:
         """Write `data` at the end of this turn, or at once if it is large: to hold it would cost memory."""
-        if len(data) <= HELD_BYTES:
+        if len(data) <= HELD_BYTES or self._is_flushing:
             self.hold((transport, data, writer))
             return
         self.flush()
@@ -49,12 +50,19 @@ class HeldWrites:
 
     def flush(self) -> None:
         """Write now, and close what is to be closed."""
-        held = self.held
-        while held:
-            # What is held while these are written comes behind them.
-            now = held[:]
-            held.clear()
-            self._write_each(now)
+        if self._is_flushing:
+            # Called by somebody who was told of a write: the rest of those goes out first.
+            return
+        self._is_flushing = True
+        try:
+            held = self.held
+            while held:
+                # What is held while these are written comes behind them.
+                now = held[:]
+                held.clear()
+                self._write_each(now)
+        finally:
+            self._is_flushing = False
         if self._closing:
             closing, self._closing = self._closing, []
             for transport in closing:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from lb.eventloop.transport import SocketTransport
 
 SPLICE_FROM = 65536
-"""From how many bytes on it costs less than reading and writing (docs/decisions/0005-splice.md)."""
+"""From how many bytes that are left on it costs less than reading and writing (docs/decisions/0005-splice.md)."""
 PIPE_BYTES = 262144
 _ROUNDS = 4
+_COPIED_BYTES = 122880
 _UNFIT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
 
@@ -32,6 +33,9 @@ class Pipe:
     """A pipe that is empty between two calls."""
 
     def __init__(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # A user without privileges who has many pipes gets no larger one: this one stays at 64 KiB, or less.
         with suppress(OSError):
@@ -56,6 +60,11 @@ class Pipe:
             count -= len(piece)
         return b"".join(pieces)
 
+    def renew(self) -> None:
+        """Forget what is in it: take another. Raises OSError."""
+        self.close()
+        self._open()
+
     def close(self) -> None:
         """Close both ends."""
         os.close(self._reader)
@@ -75,20 +84,18 @@ class Splice:
 
     def read(self) -> None:
         """The source can be read: move a bite of what is there."""
-        source = self._source
+        source, target = self._source, self._target
         for _ in range(_ROUNDS):
+            if target._eof_written or target._empty_waiter is not None:
+                source._fatal(RuntimeError("it takes no writes"), "Fatal error: the target of a splice failed.")
+                return
+            if not self._left:
+                # Somebody wanted out (SystemExit) before that could be said.
+                source._end_splice()
+                break
             asked = min(self._left, self._pipe.size)
             try:
-                if self._target._send_now is not None:
-                    count = self._pipe.fill(source._fd, asked)
-                    if count:
-                        self._pass_on(count)
-                else:
-                    # Bytes are buffered that go first, or the target is closing: these go the same way.
-                    data = source._receive(asked)
-                    count = len(data)
-                    if count:
-                        self._target.write(data)
+                count = self._move(asked)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -98,15 +105,10 @@ class Splice:
                 source._splices = False
                 source._end_splice()
                 break
-            except RuntimeError as error:
-                # The target takes no writes: its write_eof was called, or a file is being sent.
-                source._fatal(error, "Fatal error: the target of a splice can't be written to.")
-                return
             if not count:
                 source._end_splice()
                 source._eof()
                 return
-            self._left -= count
             if not self._left:
                 source._end_splice()
             try:
@@ -118,19 +120,38 @@ class Splice:
                 break
         source._read_again()
 
+    def _move(self, most: int) -> int:
+        """Move up to `most` bytes; return how many, 0 at the end of the source. Raises OSError of the source."""
+        if self._target._send_now is None:
+            # Bytes are buffered that go first, or the target is closing: these go the same way.
+            data = self._source._receive(min(most, _COPIED_BYTES))
+            self._left -= len(data)
+            if data:
+                self._target.write(data)
+            return len(data)
+        count = self._pipe.fill(self._source._fd, most)
+        self._left -= count
+        if count:
+            self._pass_on(count)
+        return count
+
     def _pass_on(self, count: int) -> None:
         """Give the target what is in the pipe."""
         target = self._target
+        rest = b""
         try:
-            sent = self._pipe.empty(target._fd, count)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            rest = self._pipe.take(count)
-            if error.errno in _UNFIT:
-                target.write(rest)
-            else:
-                target._fatal(error)
-            return
-        if sent < count:
-            target._keep(self._pipe.take(count - sent), 0)
+            try:
+                count -= self._pipe.empty(target._fd, count)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                if error.errno not in _UNFIT:
+                    target._fatal(error)
+            if count:
+                rest = self._pipe.take(count)
+        except BaseException:
+            # KeyboardInterrupt, say. What is left in the pipe must not go to anybody else.
+            self._pipe.renew()
+            raise
+        if rest and not target._lost:
+            target._keep(rest, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import warnings
 from asyncio import constants, transports, trsock
 from collections import deque
@@ -111,7 +112,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
         self._protocol: Any = protocol
         self.set_protocol(protocol)
         if server is not None:
-            server._attach()
+            server._attach(*self._attached())
         loop._transports[self._fd] = self
 
     def ready(self, events: int) -> None:
@@ -131,6 +132,10 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
     def _rearm(self) -> None:
         """Have what may still be there reported again."""
         self._loop._poller.rearm(self._fd)
+
+    def _attached(self) -> tuple[object, ...]:
+        """What a server is told of a connection of its own: from Python 3.13 on, which one."""
+        return (self,) if sys.version_info >= (3, 13) else ()
 
     # Information
 
@@ -248,7 +253,7 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
             self._splice = None
             server, self._server = self._server, None
             if server is not None:
-                server._detach()
+                server._detach(*self._attached())
             if self._empty_waiter is not None and not self._empty_waiter.done():
                 self._empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
 

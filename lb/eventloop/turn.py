@@ -16,6 +16,8 @@ from lb.eventloop.wakeup import ThreadWakeup
 log = logging.getLogger("asyncio")
 
 _EVENTS_BATCH = 512
+# Callbacks that are ready and beyond these wait until the next events were seen to.
+_CALLBACKS_BATCH = 1024
 # epoll_wait takes an int of milliseconds; a day is as good as for ever.
 _LONGEST_WAIT = 86400.0
 
@@ -64,11 +66,12 @@ class TurningLoop(asyncio.BaseEventLoop):
             for timer in self._timers.pop_due(self.time() + self._clock_resolution):
                 timer._scheduled = False  # type: ignore[attr-defined]
                 ready.append(timer)
+        count = min(len(ready), _CALLBACKS_BATCH)
         if self._debug:
-            self._run_slowly(len(ready))
+            self._run_slowly(count)
             self.outbox.flush()
             return
-        for _ in range(len(ready)):
+        for _ in range(count):
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()

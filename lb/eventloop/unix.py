@@ -8,7 +8,9 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lb.eventloop.serving import ServingLoop
@@ -18,6 +20,10 @@ log = logging.getLogger("asyncio")
 
 class UnixLoop(ServingLoop):
     """Connects to and listens on Unix sockets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._files: dict[socket.socket, tuple[Any, int]] = {}
 
     async def create_unix_connection(
         self,
@@ -69,8 +75,13 @@ class UnixLoop(ServingLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
+        cleanup_socket: bool = sys.version_info >= (3, 13),
     ) -> asyncio.Server:
-        """Listen on a Unix socket. A socket file that nobody owns any more is replaced."""
+        """Listen on a Unix socket. A socket file that nobody owns any more is replaced.
+
+        `cleanup_socket`: remove the file when the server is closed, if it is still this one (the default from
+        Python 3.13 on).
+        """
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         if not ssl:
@@ -81,6 +92,8 @@ class UnixLoop(ServingLoop):
             sock = _bind_unix(os.fspath(path))
         else:
             sock = _checked_unix(sock)
+        if cleanup_socket:
+            self._remember_file(sock)
         sock.setblocking(False)
         server = asyncio.base_events.Server(
             self,
@@ -95,6 +108,21 @@ class UnixLoop(ServingLoop):
             server._start_serving()  # type: ignore[attr-defined]
             await asyncio.sleep(0)
         return server
+
+    def _remember_file(self, sock: socket.socket) -> None:
+        path = sock.getsockname()
+        if path and path[:1] not in ("\0", b"\0"):
+            with suppress(OSError):
+                self._files[sock] = (path, os.stat(path).st_ino)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        file = self._files.pop(sock, None)
+        super()._stop_serving(sock)
+        if file is not None:
+            path, inode = file
+            with suppress(OSError):
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
 
 
 def _refuse(value: object, why: str) -> None:

@@ -47,7 +47,7 @@ LEFT_OUT = {
     "pty": "pipes are not offered",
     "sendfile_not_supported": "datagram endpoints are not offered",
     "internal_fds": "looks into the selector loop's self-pipe",
-    "timeout_rounding": "its failure message looks into the selector; test_loop.py counts the turns instead",
+    "timeout_rounding": "its failure message looks into the selector; test_epoll_loop.py counts the turns instead",
 }
 
 
