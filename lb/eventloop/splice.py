@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lb.eventloop.transport import SocketTransport
 
-SPLICE_FROM = 65536
+SPLICE_FROM = 98304
 """From how many bytes that are left on it costs less than reading and writing (docs/decisions/0005-splice.md)."""
 PIPE_BYTES = 262144
 _ROUNDS = 4
