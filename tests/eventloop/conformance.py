@@ -201,6 +201,21 @@ async def attach(protocol: asyncio.BaseProtocol, family: str = "tcp", *, buffers
     return Peer(theirs)
 
 
+async def attach_at(number: int, protocol: asyncio.BaseProtocol, family: str = "tcp") -> Peer:
+    """The same at the descriptor `number`, which is free."""
+    ours, theirs = socket_pair(family)
+    if theirs.fileno() == number:
+        ours, theirs = theirs, ours
+        ours.setblocking(False)
+    if ours.fileno() != number:
+        with ours:
+            os.dup2(ours.fileno(), number, inheritable=False)
+        ours = socket.socket(fileno=number)
+        ours.setblocking(False)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
+    return Peer(theirs)
+
+
 async def turns(count: int = 10) -> None:
     """Let the loop look for events `count` times."""
     for _ in range(count):
