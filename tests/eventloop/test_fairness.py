@@ -12,6 +12,7 @@ import pytest
 if not hasattr(select, "epoll"):
     pytest.skip("epoll is there on Linux only", allow_module_level=True)
 
+from lb.eventloop.loop import EpollEventLoop
 from lb.listener import Listener
 from tests.eventloop.conformance import OnLoop, Peer, Recorder, socket_pair
 
@@ -206,3 +207,37 @@ def test_who_floods_the_loop_from_a_thread_does_not_starve_connections(on_epoll:
         peer.close()
 
     on_epoll(main)
+
+
+def test_callbacks_that_are_ready_do_not_keep_the_events_waiting() -> None:
+    """However many are ready, only so many run before the sockets are looked at again."""
+    ran = 0
+
+    def callback() -> None:
+        nonlocal ran
+        ran += 1
+
+    class Counting(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            seen.set_result(ran)
+
+    async def main() -> int:
+        nonlocal seen
+        loop = asyncio.get_running_loop()
+        seen = loop.create_future()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            transport, _ = await loop.connect_accepted_socket(Counting, ours)
+            for _ in range(20_000):
+                loop.call_soon(callback)
+            theirs.send(b"x")
+            ran_then = await seen
+            transport.close()
+        while ran < 20_000:
+            await asyncio.sleep(0)
+        return ran_then
+
+    seen: asyncio.Future[int]
+    with asyncio.Runner(loop_factory=EpollEventLoop) as runner:
+        assert runner.run(main()) < 5_000
