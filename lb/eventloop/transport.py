@@ -17,7 +17,7 @@ from lb.eventloop.poller import (
     WRITE,
 )
 from lb.eventloop.splice import Splice
-from lb.eventloop.transport_base import READ_SMALL
+from lb.eventloop.transport_base import READ_MEDIUM, READ_SMALL
 from lb.eventloop.transport_writing import WritingTransport
 
 # 128 KiB or more is memory that malloc maps, or trims off the heap, anew for each read, and every page of it faults:
@@ -117,14 +117,30 @@ class SocketTransport(WritingTransport):
             self._eof()
             return
         filled = len(data) == self._read_size
-        if filled:
+        failed: OSError | None = None
+        if filled and self._read_size == READ_SMALL:
+            # Longer messages than most come here: this read goes on, and the next ones are larger.
+            self._read_size = READ_MEDIUM
+            try:
+                more = self._receive(READ_MEDIUM)
+            except (BlockingIOError, InterruptedError):
+                filled = False
+            except OSError as error:
+                failed = error
+            else:
+                data += more
+                # At the end, which stands behind these bytes, nothing more comes: it is read again by itself.
+                filled = len(more) in (0, READ_MEDIUM)
+        if filled and len(data) >= READ_MEDIUM:
             self._read_size = _READ_LARGE
         try:
             self._protocol.data_received(data)
         except BaseException as error:
             self._protocol_failed(error, "data_received")
             return
-        if filled:
+        if failed is not None:
+            self._fatal(failed)
+        elif filled:
             self._read_again()
 
     def _read_again(self) -> None:
