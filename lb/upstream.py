@@ -196,15 +196,19 @@ class Upstream(asyncio.Protocol):
             return
         decoder = self.decoder
         if decoder is None and not self._buffer:
-            # The common case: a head that came before, and the whole body. (Without an empty line, nothing is found.)
-            end = data.find(b"\r\n\r\n") + 4
-            seen = self._responses.get
-            response = seen(data[:end])
-            if response is not None and len(data) == end + response.body_size and not self._is_head:
-                self._interims = 0
-                self.reusable = response.reusable and (end + response.body_size < _FILLED_READ or self._is_drained())
-                sink.whole_response_received(self, response, data[end:])
-                return
+            # The common case: a head that came before, and the whole body.
+            found = self._responses.latest
+            if found is None or not data.startswith(found[0]):
+                found = self._responses.look_up(data)
+            if found is not None and not self._is_head:
+                head, response = found
+                end = len(head)
+                size = len(data)
+                if size == end + response.body_size:
+                    self._interims = 0
+                    self.reusable = response.reusable and (size < _FILLED_READ or self._is_drained())
+                    sink.whole_response_received(self, response, data[end:])
+                    return
         try:
             if decoder is None:
                 self._head_received(sink, data)

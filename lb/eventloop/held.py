@@ -58,9 +58,14 @@ class HeldWrites:
             held = self.held
             while held:
                 # What is held while these are written comes behind them.
-                now = held[:]
+                now = iter(held[:])
                 held.clear()
-                self._write_each(now)
+                try:
+                    self._write_each(now)
+                except BaseException:
+                    # Somebody wants out (SystemExit): the rest waits for the next flush.
+                    held[:0] = now
+                    raise
         finally:
             self._is_flushing = False
         if self._closing:

