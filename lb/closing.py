@@ -118,11 +118,6 @@ class ClosingConnection(asyncio.Protocol):
             self.transport.write_eof()
         else:
             self._proxy.outbox.close(self.transport)
-            if self.filed != NEVER and not self._proxy.is_draining:
-                # Nearly always it is closed within this turn. If the client does not read, the look that is filed
-                # already is soon enough.
-                self.deadline = now + _LINGER_SECONDS
-                return
         self.set_deadline(now + (_DRAIN_LINGER_SECONDS if self._proxy.is_draining else _LINGER_SECONDS))
 
     def _finished(self, now: float) -> None:

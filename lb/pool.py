@@ -30,6 +30,8 @@ class Pool(Generic[C]):
         self._idle_timeout = idle_timeout
         self._max_idle = max_idle
         self._idle: dict[EndpointKey, list[C]] = {}
+        self._kept: frozenset[EndpointKey] | None = None
+        """The endpoints of the last `retain`: a connection to another is not taken in any more."""
 
     def checkout(self, key: EndpointKey, now: float) -> C | None:
         """Return an idle connection to the endpoint, or None. One that idled too long stays, for `expire`."""
@@ -45,9 +47,14 @@ class Pool(Generic[C]):
         return None
 
     def checkin(self, key: EndpointKey, connection: C, now: float) -> bool:
-        """Keep `connection` for the next request. Returns False if there are enough: the caller closes it."""
+        """Keep `connection` for the next request. Returns False if the caller is to close it.
+
+        That is when there are enough, or when its endpoint has left meanwhile.
+        """
         stack = self._idle.get(key)
         if stack is None:
+            if self._kept is not None and key not in self._kept:
+                return False
             stack = self._idle[key] = []
         if len(stack) >= self._max_idle:
             return False
@@ -81,8 +88,8 @@ class Pool(Generic[C]):
 
     def retain(self, keys: Iterable[EndpointKey]) -> list[C]:
         """Keep the connections to `keys`; take out and return all others."""
-        keep = set(keys)
-        return [connection for key in set(self._idle) - keep for connection in self._idle.pop(key)]
+        self._kept = keep = frozenset(keys)
+        return [connection for key in self._idle.keys() - keep for connection in self._idle.pop(key)]
 
     def clear(self) -> list[C]:
         """Take out and return all."""

@@ -201,3 +201,15 @@ class TestRetain:
         of_both = {*checked_in(pool, A, 1.0, 2.0), *checked_in(pool, B, 1.0)}
         assert set(pool.clear()) == of_both
         assert pool.clear() == []
+
+
+def test_a_connection_to_an_endpoint_that_has_left_is_not_taken_back() -> None:
+    pool = new_pool()
+    gone, here = ("", "10.0.0.1", 80), ("", "10.0.0.2", 80)
+    assert pool.checkin(gone, Connection(), 1.0)
+    assert len(pool.retain([here])) == 1
+    assert not pool.checkin(gone, Connection(), 2.0)
+    assert pool.checkin(here, Connection(), 2.0)
+    assert (pool.count(gone), pool.count(here)) == (0, 1)
+    pool.retain([here, gone])
+    assert pool.checkin(gone, Connection(), 3.0)

@@ -43,7 +43,7 @@ class HeldWrites:
 
     def close(self, transport: Any) -> None:
         """Close `transport` behind what was written to it."""
-        if self.held:
+        if self.held or self._is_flushing:
             self._closing.append(transport)
         else:
             transport.close()

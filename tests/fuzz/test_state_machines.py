@@ -133,6 +133,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool: Pool[Connection] = Pool(idle_timeout=self.TIMEOUT, max_idle=self.MAX_IDLE)
         self.idle: list[tuple[Endpoint, Connection, float]] = []
         self.out: list[tuple[Endpoint, Connection]] = []
+        self.here: set[Endpoint] = set(ENDPOINTS)
 
     def of(self, endpoint: Endpoint) -> list[tuple[Endpoint, Connection, float]]:
         return [entry for entry in self.idle if entry[0] is endpoint]
@@ -150,7 +151,7 @@ class PoolMachine(RuleBasedStateMachine):
     def checks_in(self, data: st.DataObject) -> None:
         endpoint, connection = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         kept = self.pool.checkin(endpoint.key, connection, self.now)
-        assert kept is (len(self.of(endpoint)) < self.MAX_IDLE)
+        assert kept is (endpoint in self.here and len(self.of(endpoint)) < self.MAX_IDLE)
         if kept:
             self.idle.append((endpoint, connection, self.now))
 
@@ -191,6 +192,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(kept=st.sets(ENDPOINT))
     def retains(self, kept: set[Endpoint]) -> None:
         gone = [entry for entry in self.idle if entry[0] not in kept]
+        self.here = kept
         assert {*self.pool.retain(endpoint.key for endpoint in kept)} == {entry[1] for entry in gone}
         self.idle = [entry for entry in self.idle if entry not in gone]
 
