@@ -14,7 +14,6 @@ from lb.endpoint import Endpoint
 from lb.errors import ConnectFailure, EndReason
 from lb.exchange import Exchange
 from lb.metrics import PICKS, RETRIES, REUSES
-from lb.service import NOBODY
 from lb.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -54,19 +53,14 @@ class Dispatch:
     def start(self, exchange: Exchange, now: float) -> None:
         """Find a connection for the first attempt."""
         self._exchange = exchange
-        self._attempts = None
         proxy = self._proxy
         service = proxy.service
-        if service.set_aside.is_empty:
-            endpoint = service.policy.pick(exchange.request, NOBODY, now)
-            trial = 0
-        else:
-            endpoint = service.pick(exchange.request, now)
-            trial = 0 if endpoint is None else service.set_aside.picked(endpoint.key, now)
+        endpoint = service.pick(exchange.request, now)
         if endpoint is None:
             self._try_next(now)
             return
         exchange.endpoint = endpoint
+        trial = 0 if service.set_aside.is_empty else service.set_aside.picked(endpoint.key, now)
         # A trial needs a connect, by which it is decided.
         upstream = None if trial else service.pool.checkout(endpoint.key, now)
         if upstream is None:
@@ -83,7 +77,7 @@ class Dispatch:
         exchange = self._exchange
         assert exchange is not None
         verdict = self._tries().lost(
-            upstream.endpoint.key, exchange.request, reused=upstream.reused, written=upstream.written, body=body
+            upstream.key, exchange.request, reused=upstream.reused, written=upstream.written, body=body
         )
         return verdict is Next.TRY
 
@@ -98,7 +92,7 @@ class Dispatch:
         if upstream is not None:
             upstream.abort()
             if self._trial:
-                self._proxy.service.trial_abandoned(upstream.endpoint.key, self._proxy.clock(), self._trial)
+                self._proxy.service.trial_abandoned(upstream.key, self._proxy.clock(), self._trial)
                 self._trial = 0
 
     def finished(self) -> None:
@@ -184,7 +178,7 @@ class Dispatch:
         now = self._proxy.clock()
         self._trial = 0
         self._connecting = None
-        if self._proxy.service.connected(upstream.endpoint.key, now):
+        if self._proxy.service.connected(upstream.key, now):
             log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
         self._sink.upstream_ready(upstream, now)
 
@@ -192,7 +186,7 @@ class Dispatch:
         """The connect failed: nothing was sent, so go on to the next endpoint."""
         proxy = self._proxy
         now = proxy.clock()
-        key = upstream.endpoint.key
+        key = upstream.key
         trial, self._trial = self._trial, 0
         self._connecting = None
         if failure is ConnectFailure.LOCAL:

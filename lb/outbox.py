@@ -94,11 +94,11 @@ class Outbox:
         if self._held:
             held, self._held = self._held, []
             self._write_one_by_one(held)
-            if self._closing:
-                closing, self._closing = self._closing, []
-                for transport in closing:
-                    if not transport.is_closing():
-                        transport.close()
+        if self._closing:
+            closing, self._closing = self._closing, []
+            for transport in closing:
+                if not transport.is_closing():
+                    transport.close()
 
     def _write_one_by_one(self, held: Sequence[Held]) -> None:
         at = 0

@@ -196,4 +196,4 @@ class Proxy:
             upstream.close()
 
     def _idle_lost(self, upstream: Upstream) -> None:
-        self.service.pool.forget(upstream.endpoint.key, upstream)
+        self.service.pool.forget(upstream.key, upstream)

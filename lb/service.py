@@ -18,7 +18,7 @@ from lb.metrics import Metrics
 from lb.pool import Idle, Pool
 from lb.waiting import Waiting
 
-NOBODY: frozenset[EndpointKey] = frozenset()
+_NOBODY: frozenset[EndpointKey] = frozenset()
 
 C = TypeVar("C", bound=Idle)
 
@@ -52,7 +52,7 @@ class Service(Generic[C]):
     def pick(self, request: Request, now: float) -> Endpoint | None:
         """Return the endpoint for the first attempt, or None: none is available."""
         set_aside = self.set_aside
-        return self.policy.pick(request, NOBODY if set_aside.is_empty else set_aside.out(now), now)
+        return self.policy.pick(request, _NOBODY if set_aside.is_empty else set_aside.out(now), now)
 
     def pick_again(self, attempts: Attempts, now: float) -> Endpoint | None:
         """Return the endpoint for a further attempt, or None: all were tried, and none has returned since."""

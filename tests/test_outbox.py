@@ -205,3 +205,20 @@ def test_what_is_held_as_it_is_keeps_its_place(new_outbox: NewOutbox) -> None:
     outbox.write(transport, b"c")
     loop.end_turn()
     assert transport.sent == [b"a", b"b", b"c"]
+
+
+def test_a_close_is_not_forgotten_when_the_last_write_fails() -> None:
+    outbox, loop = general_outbox()
+
+    class Failing(Transport):
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("it takes no writes")
+
+    transport = Transport()
+    outbox.write(transport, b"a")
+    outbox.write(Failing(), b"b")
+    outbox.close(transport)
+    with pytest.raises(RuntimeError):
+        loop.end_turn()
+    loop.end_turn()
+    assert (transport.sent, transport.closes) == ([b"a"], 1)

@@ -91,7 +91,7 @@ class Splice:
                 return
             if not self._left:
                 # Somebody wanted out (SystemExit) before that could be said.
-                source._end_splice()
+                source.end_splice()
                 break
             asked = min(self._left, self._pipe.size)
             try:
@@ -103,14 +103,14 @@ class Splice:
                     source._fatal(error)
                     return
                 source._splices = False
-                source._end_splice()
+                source.end_splice()
                 break
             if not count:
-                source._end_splice()
+                source.end_splice()
                 source._eof()
                 return
             if not self._left:
-                source._end_splice()
+                source.end_splice()
             try:
                 source._protocol.spliced(count)
             except BaseException as error:

@@ -226,11 +226,6 @@ class SocketTransport(WritingTransport):
 
     # Splicing
 
-    def end_splice(self) -> None:
-        """Give what arrives from now on to `data_received` again."""
-        if self._splice is not None:
-            self._end_splice()
-
     def splice_to(self, target: object, count: int) -> bool:
         """Let the next `count` bytes go to `target` through the kernel; returns False if that can't be.
 

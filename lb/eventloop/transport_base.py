@@ -170,13 +170,10 @@ class TransportBase(Sink, transports._FlowControlMixin):  # sendfile's fallback 
         """Tell another protocol from now on."""
         self._protocol = protocol
         self._way_to_read = READS_INTO_BUFFER if isinstance(protocol, asyncio.BufferedProtocol) else READS_DATA
-        if self._splice is not None:
-            self._end_splice()
-        elif self.reading:
-            self.reading = self._way_to_read
+        self.end_splice()
 
-    def _end_splice(self) -> None:
-        """Give the protocol what is read from now on."""
+    def end_splice(self) -> None:
+        """Give the protocol what is read from now on, in its own way."""
         self._splice = None
         if self.reading:
             self.reading = self._way_to_read

@@ -15,6 +15,7 @@ import pytest
 
 from lb.endpoint import Endpoint as EndpointValue
 from lb.health import set_aside
+from tests.eventloop.splicing import Splices
 from tests.integration.endpoint import Endpoint
 from tests.integration.harness import ALL_VARIANTS, DEFAULT_VARIANTS, Balancer, Variant
 from tests.integration.ports import BlackHole
@@ -84,3 +85,9 @@ def quick_set_aside(monkeypatch: pytest.MonkeyPatch) -> float:
     """Make the first set-aside short, and return its seconds."""
     monkeypatch.setattr(set_aside, "FIRST_SECONDS", 0.2)
     return 0.2
+
+
+@pytest.fixture
+def splices(monkeypatch: pytest.MonkeyPatch) -> Splices:
+    """Counts what goes through splice(2)."""
+    return Splices(monkeypatch)

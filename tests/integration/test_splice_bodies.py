@@ -31,11 +31,6 @@ LONG = 20 << 20
 PACES = pytest.mark.parametrize("pace", ["fast", "slow"])
 
 
-@pytest.fixture
-def splices(monkeypatch: pytest.MonkeyPatch) -> Splices:
-    return Splices(monkeypatch)
-
-
 @PACES
 def test_a_long_response(
     pace: str, variant: Variant, splices: Splices, balancer: MakeBalancer, endpoint: MakeEndpoint

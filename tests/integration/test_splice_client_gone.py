@@ -31,11 +31,6 @@ SIZE = 16 << 20
 PART = 4 << 20
 
 
-@pytest.fixture
-def splices(monkeypatch: pytest.MonkeyPatch) -> Splices:
-    return Splices(monkeypatch)
-
-
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_client_that_leaves_in_its_response(
     how: str, variant: Variant, splices: Splices, balancer: MakeBalancer, endpoint: MakeEndpoint

@@ -31,11 +31,6 @@ SIZE = 16 << 20
 PART = 4 << 20
 
 
-@pytest.fixture
-def splices(monkeypatch: pytest.MonkeyPatch) -> Splices:
-    return Splices(monkeypatch)
-
-
 def end_in_the_middle(how: str, go_on: threading.Event) -> Action:
     """Send a part of a long response, and end."""
 

@@ -33,11 +33,6 @@ pytestmark = pytest.mark.any_parser
 SIZE = 16 << 20
 
 
-@pytest.fixture
-def splices(monkeypatch: pytest.MonkeyPatch) -> Splices:
-    return Splices(monkeypatch)
-
-
 @pytest.mark.slow
 def test_a_slow_reader_is_not_cut(
     variant: Variant, splices: Splices, balancer: MakeBalancer, endpoint: MakeEndpoint

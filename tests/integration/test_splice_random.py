@@ -24,11 +24,6 @@ SIZES = [0, 1, 1000, 60_000, 65_536, 70_000, 131_072, 200_000, 1 << 20, 3 << 20]
 BODIES = {size: body_of(size) for size in SIZES}
 
 
-@pytest.fixture
-def splices(monkeypatch: pytest.MonkeyPatch) -> Splices:
-    return Splices(monkeypatch)
-
-
 def send_at_random(sock: object, data: bytes, chance: random.Random) -> None:
     at = 0
     while at < len(data):
