@@ -1,8 +1,9 @@
-"""Rules for the whole test suite: the option that widens it, and no skipped test in CI."""
+"""Rules for the whole test suite: the option that widens it, no skipped test in CI, every documented test runs."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the integration tests on every event loop and with every parser",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    page = config.rootpath / "docs/behaviour.md"
+    if page.exists():
+        from tests.documented import Documented
+
+        config.pluginmanager.register(Documented(page, skips_fail=sys.platform == "linux"))
 
 
 def _in_ci() -> bool:
