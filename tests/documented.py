@@ -17,6 +17,7 @@ WHOLE_RUNS = ("", "not soak", "not slow and not soak")
 """The marker expressions with which the Makefile runs the suite; what they leave out need not run, but must exist."""
 
 _WORD = re.compile(r"`([^`]+)`")
+_TEST_FILE = re.compile(r"tests/(?:\w+/)*test_\w+\.py")
 
 
 def documented_ids(text: str) -> list[str]:
@@ -26,11 +27,10 @@ def documented_ids(text: str) -> list[str]:
         path = ""
         for word in _WORD.findall(line):
             where, colons, name = word.partition("::")
-            if where.startswith("tests/") and where.endswith(".py"):
+            if where.startswith("tests/"):
                 path = where
-            elif where or not colons:
-                continue
-            ids[f"{path}{colons}{name}"] = None
+            if name.startswith("test_") or _TEST_FILE.fullmatch(word):
+                ids[f"{where or path}{colons}{name}"] = None
     return list(ids)
 
 

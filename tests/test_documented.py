@@ -150,19 +150,17 @@ def test_naming_all_paths_is_a_whole_run(suite: Suite) -> None:
 
 def test_which_words_of_a_page_are_ids() -> None:
     page = """
-    Tests in `tests/integration/`, and `Host`, `a::b`.
-    | rule | `tests/a.py::test_one`, `::test_two`, `tests/b.py`, `::test_three`, `tests/a.py::test_one` |
+    Tests in `tests/integration/`, by `tests/helper.py`, and `Host`, `a::b`, `::1`.
+    | rule | `tests/test_a.py::test_one`, `::test_two`, `tests/c/test_b.py`, `::test_three` |
+    | rule | `tests/helper.py::test_four`, `tests/test_a.py::test_one` |
     """
     assert documented_ids(page) == [
-        "tests/a.py::test_one",
-        "tests/a.py::test_two",
-        "tests/b.py",
-        "tests/b.py::test_three",
+        "tests/test_a.py::test_one",
+        "tests/test_a.py::test_two",
+        "tests/c/test_b.py",
+        "tests/c/test_b.py::test_three",
+        "tests/helper.py::test_four",
     ]
-
-
-def test_a_name_without_a_file_is_not_lost() -> None:
-    assert documented_ids("`::test_one`") == ["::test_one"]
 
 
 def test_the_makefile_runs_whole_suites() -> None:
