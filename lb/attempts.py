@@ -12,6 +12,8 @@ The rules (`docs/behaviour.md` says them for users):
     connection died, for they may be back: as often as rule 2 allows.
  5. When all were tried, the request waits for an endpoint that returns or is new, until `endpointWait` after its head.
  6. No attempt starts later than `endpointWait` plus one `connectTimeout` after the head.
+ 7. An endpoint answered 503, or did not answer in time: only if `retryOn` asks for it, under rule 2's conditions, and
+    only at an endpoint that was not tried yet and is not set aside. The times of rules 5 and 6 then begin anew.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class RetryRules(NamedTuple):
     retries: int = 2
     on_connect: bool = True
     on_reset: bool = True
+    on_503: bool = False
+    on_timeout: bool = False
     body_limit: int = 65536
     endpoint_wait: float = 3.0
     connect_timeout: float = 1.0
@@ -44,6 +48,13 @@ class Next(enum.Enum):
     """Choose another endpoint."""
     ANSWER = "answer"
     """Tell the client: this request may not be tried again."""
+
+
+class Failure(enum.Enum):
+    """How an endpoint failed a request that it took. The value completes "the endpoint …"."""
+
+    UNAVAILABLE = "answered 503"
+    TIMED_OUT = "did not answer in time"
 
 
 class HeldBody:
@@ -84,11 +95,11 @@ class HeldBody:
 class Attempts:
     """The tries of one exchange that needed more than one, or has a body."""
 
-    __slots__ = ("_connect_failed", "_last", "_lost", "_retries", "_reused", "_rules", "count", "head_received")
+    __slots__ = ("_connect_failed", "_last", "_lost", "_retries", "_reused", "_rules", "_since", "count")
 
     def __init__(self, rules: RetryRules, head_received: float) -> None:
         self._rules = rules
-        self.head_received = head_received
+        self._since = head_received
         self._connect_failed: set[EndpointKey] = set()
         self._lost: set[EndpointKey] = set()
         self._reused: set[EndpointKey] = set()
@@ -100,7 +111,7 @@ class Attempts:
     @property
     def wait_deadline(self) -> float:
         """Until when the request may wait for an endpoint."""
-        return self.head_received + self._rules.endpoint_wait
+        return self._since + self._rules.endpoint_wait
 
     def may_start(self, now: float) -> bool:
         """May another attempt start at `now`?"""
@@ -128,6 +139,33 @@ class Attempts:
                 return Next.ANSWER
             self._retries += 1
         return Next.TRY
+
+    def elsewhere(
+        self,
+        key: EndpointKey,
+        request: Request,
+        failure: Failure,
+        body: HeldBody | None,
+        policy: Policy,
+        set_aside: SetAside,
+        now: float,
+    ) -> Endpoint | None:
+        """The endpoint `key` took the request and failed it. Return who is tried next, or None: tell the client."""
+        rules = self._rules
+        is_asked_for = rules.on_503 if failure is Failure.UNAVAILABLE else rules.on_timeout
+        if not (is_asked_for and request.idempotent and self._retries < rules.retries):
+            return None
+        if body is not None and not body.is_whole:
+            return None
+        tried = self._connect_failed | self._lost | self._reused | {key}
+        endpoint = policy.pick_again(key, _Union(tried, set_aside.out(now)))
+        if endpoint is not None:
+            self._retries += 1
+            self.count += 1
+            self._last = key
+            self._lost.add(key)
+            self._since = now
+        return endpoint
 
     def choose(self, policy: Policy, set_aside: SetAside, now: float) -> Endpoint | None:
         """Return the next endpoint to try, or None if all were tried."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from lb.errors import EndReason
 from lb.exchange import Exchange
 from lb.flow import Flow
+from lb.upstream import Upstream
 
 
 class ClientSide(Protocol):
@@ -35,6 +36,9 @@ class ClientSide(Protocol):
 
     def cut(self) -> None:
         """The response can't be completed: let the client see that."""
+
+    def switch(self, exchange: Exchange, upstream: Upstream, data: bytes) -> None:
+        """The protocol was switched: what follows are raw bytes, and `data` came already."""
 
     def exchange_ended(self, exchange: Exchange, now: float, close: bool) -> None:
         """The response is complete."""

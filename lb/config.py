@@ -133,9 +133,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
         65536
     )
     # Held per request in flight until its response begins: 10000 of them stay below 640 MiB even at worst.
-    allowed_upgrades: tuple[Text, ...] = ()
-    # Tunnels are not built yet, so nothing may be upgraded; with them the default becomes ("websocket",).
+    allowed_upgrades: tuple[Text, ...] = ("websocket",)
+    # Behind a 101 podlb sees raw bytes: only what can't carry requests past its rules.
     trusted_proxies: tuple[Text, ...] = ()
+    # Nobody's word is taken for a client's address unless somebody says whose.
 
     startup_timeout: Seconds = 10.0
     # Discovery takes well under 1 s; a pod that is not ready after 10 s should say why.
@@ -162,9 +163,32 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
         """Return the same configuration with another `maxConnections`."""
         return msgspec.structs.replace(self, max_connections=limit)
 
+    @property
+    def upgrades(self) -> frozenset[bytes]:
+        """The protocols, in lower case, that a connection may be switched to."""
+        return frozenset(name.lower().encode() for name in self.allowed_upgrades)
+
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """Return `trustedProxies`, parsed. Raise ValueError with a sentence about the first that is wrong."""
+        return tuple(_parse_network(text) for text in self.trusted_proxies)
+
     def static_backends(self) -> tuple[Backend, ...]:
         """Return `backends`, parsed. Raise BackendError as `parse_backends` does."""
         return parse_backends(self.backends, self.default_backend_port)
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _parse_network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        shown = ascii(text[:80])[1:-1]
+        if "host bits" in str(error):
+            network = ipaddress.ip_network(text, strict=False)
+            raise ValueError(f"{shown}: bits are set behind the prefix: write {network} for the network") from None
+        raise ValueError(f"{shown}: neither an address nor a network such as 10.0.0.0/8 or fd00::/8") from None
 
 
 class Backend(NamedTuple):

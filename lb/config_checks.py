@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from lb.config import BackendError, Config, ConfigError
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 
 Discovery = Literal["static", "file"]
 
@@ -18,7 +21,6 @@ _NAME_BACKENDS = 'set backends (a list of "host:port") or backendsFile (the path
 _KUBERNETES = "Kubernetes discovery is not built yet"
 
 NOT_BUILT: dict[str, str] = {
-    "mode": "this version balances HTTP only",
     "discovery": f"{_KUBERNETES}; {_NAME_BACKENDS}",
     "backendServiceName": _KUBERNETES,
     "namespace": _KUBERNETES,
@@ -29,10 +31,6 @@ NOT_BUILT: dict[str, str] = {
     "snapshotMaxAge": f"only Kubernetes discovery needs a snapshot to start from, and {_KUBERNETES}",
     "panic": "in this version every endpoint of the snapshot counts as ready",
     "policy": "this version has round_robin only",
-    "tunnelIdleTimeout": "this version has no tunnels",
-    "retryOn": "this version retries on connect and reset only",
-    "allowedUpgrades": "this version has no tunnels and drops every Upgrade",
-    "trustedProxies": "this version believes no client's X-Forwarded fields",
     "endpointHistograms": "this version counts by endpoint but keeps no histograms of each",
     "tracing": "this version passes traceparent on but makes none",
     "accessLog": "this version writes no access log",
@@ -43,7 +41,6 @@ NOT_BUILT: dict[str, str] = {
 _IN_FORCE: dict[str, Callable[[Any], bool]] = {
     "discovery": lambda value: value != "kubernetes",
     "backendPort": lambda value: isinstance(value, int),
-    "retryOn": lambda value: {"connect", "reset"}.issuperset(value),
 }
 
 
@@ -59,6 +56,8 @@ def settle(config: Config, places: Mapping[str, str]) -> Discovery:
     discovery = _settle_discovery(config, places)
     _check_backends(config, places, discovery)
     _check_ports(config, places)
+    _check_upgrades(config, places)
+    _check_trusted(config, places)
     return discovery
 
 
@@ -131,6 +130,27 @@ def _check_ports(config: Config, places: Mapping[str, str]) -> None:
             if port and port == other_port and _overlap(host, other_host):
                 place = places.get(key) or places.get(other_key) or key
                 raise ConfigError(f"{place}: {other_key} and {key} are both {port}: give each a port of its own")
+
+
+def _check_upgrades(config: Config, places: Mapping[str, str]) -> None:
+    for number, name in enumerate(config.allowed_upgrades, 1):
+        if not _TOKEN.fullmatch(name):
+            raise ConfigError(
+                f"{places['allowedUpgrades']}: entry {number}: {show(name)} is not the name of a protocol, "
+                'such as "websocket" (no version)'
+            )
+        if name.lower() in ("h2c", "http", "tls"):
+            raise ConfigError(
+                f"{places['allowedUpgrades']}: entry {number}: {show(name)} would carry requests past every rule of "
+                'podlb: remove it, or balance whole connections with mode "tcp"'
+            )
+
+
+def _check_trusted(config: Config, places: Mapping[str, str]) -> None:
+    try:
+        config.trusted_networks()
+    except ValueError as exc:
+        raise ConfigError(f"{places['trustedProxies']}: {exc}") from None
 
 
 def _overlap(host: str, other: str) -> bool:

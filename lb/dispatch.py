@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from lb.attempts import Attempts, HeldBody, Next
+from lb.attempts import Attempts, Failure, HeldBody, Next
 from lb.deadline import NEVER
-from lb.endpoint import Endpoint
+from lb.endpoint import Endpoint, EndpointKey
 from lb.errors import ConnectFailure, EndReason
 from lb.exchange import Exchange
 from lb.metrics import PICKS, RETRIES, REUSES
@@ -80,6 +80,16 @@ class Dispatch:
             upstream.key, exchange.request, reused=upstream.reused, written=upstream.written, body=body
         )
         return verdict is Next.TRY
+
+    def elsewhere(self, key: EndpointKey, failure: Failure, *, body: HeldBody | None, now: float) -> Endpoint | None:
+        """Return the endpoint for the attempt that follows `failure`, or None: there is none."""
+        exchange = self._exchange
+        assert exchange is not None
+        return self._proxy.service.pick_untried(self._tries(), key, exchange.request, failure, body, now)
+
+    def attempt(self, endpoint: Endpoint, now: float) -> None:
+        """Make the attempt for which `elsewhere` named an endpoint."""
+        self._attempt_again(endpoint, now)
 
     def go_on(self, now: float) -> None:
         """Find a connection for the attempt that `lost` allowed."""

@@ -8,15 +8,20 @@ from typing import cast
 from lb.closing import OPEN, ClosingConnection, Phase
 from lb.deadline import NEVER
 from lb.errors import EndReason
+from lb.eviction import Rank
 from lb.exchange import Exchange
 from lb.flow import BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
-from lb.http1.forwarding import CACHED_HEAD_BYTES, Request
+from lb.http1.forwarding import Request
 from lb.http1.framing import BodyDecoder, LengthBody, body_decoder
 from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
-from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, EXCHANGES
+from lb.http1.readers import CACHED_HEAD_BYTES
+from lb.http1.replies import options_reply
+from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, ENDED_OK, EVICTIONS, EXCHANGES
 from lb.proxy import Proxy
 from lb.relay import Relay
+from lb.tunnel import Tunnel
+from lb.upstream import Upstream
 
 # Of pipelined requests this much is read ahead while a response is pending. Reading goes on below it, because a
 # client's FIN or RST is reported only to a transport that reads.
@@ -34,6 +39,7 @@ class Downstream(ClosingConnection):
         "_head_begun",
         "_inbox",
         "_relay",
+        "_requests",
         "forwarded_for",
         "response_flow",
     )
@@ -44,6 +50,7 @@ class Downstream(ClosingConnection):
         self._exchange: Exchange | None = None
         self._body: BodyDecoder | None = None
         self._body_bytes = 0
+        self._requests = proxy.requests
         self._inbox = Inbox(proxy.requests)
         self._answering = False
         self._head_begun = True
@@ -60,6 +67,9 @@ class Downstream(ClosingConnection):
         self.forwarded_for = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
         self.request_flow.couple(transport)
         proxy = self._proxy
+        if proxy.trusted_networks:
+            self._requests = proxy.requests_of(self.forwarded_for.decode())
+            self._inbox = Inbox(self._requests)
         proxy.connections.add(self)
         proxy.counters[CONNECTIONS] += 1
         proxy.counters[CONNECTIONS_OPEN] += 1
@@ -71,7 +81,7 @@ class Downstream(ClosingConnection):
             if not self._inbox.data and self._phase is OPEN and not self.response_flow.held:
                 proxy = self._proxy
                 try:
-                    seen = proxy.requests.get
+                    seen = self._requests.get
                     request = seen(data) if len(data) <= CACHED_HEAD_BYTES else None
                     if request is None:
                         request = self._inbox.whole_request(data, proxy.config.max_request_body_bytes)
@@ -138,15 +148,20 @@ class Downstream(ClosingConnection):
         """The connection is closed, by either side."""
         self._phase = Phase.CLOSED
         self._exchange = None
+        self.request_flow.uncouple()
+        self._leave()
+        proxy = self._proxy
+        proxy.counters[CONNECTIONS_OPEN] -= 1
+        proxy.on_connection_closed()
+
+    def _leave(self) -> None:
+        """Nothing of this connection is looked after here any longer."""
         self._relay.close()
         del self._relay
-        self.request_flow.uncouple()
         proxy = self._proxy
         proxy.deadlines.remove(self)
         self.deadline = NEVER
         proxy.connections.discard(self)
-        proxy.counters[CONNECTIONS_OPEN] -= 1
-        proxy.on_connection_closed()
 
     # Requests
 
@@ -189,13 +204,16 @@ class Downstream(ClosingConnection):
         now = clock()
         proxy.counters[EXCHANGES] += 1
         self._inbox.empty_lines = 0
-        if not request.has_body:
+        if request.is_simple:
             self._exchange = exchange = Exchange(request, now, True)
             self._relay.start(exchange, now)
             return
+        if request.is_for_us:
+            self._answer_options(request, now)
+            return
         self._exchange = exchange = Exchange(request, now, False)
         self._body_bytes = 0
-        self._body = body = body_decoder(request.framing, status=400)
+        self._body = body = body_decoder(request.framing, status=400, dropped=request.named)
         self._relay.start(exchange, now)
         if self._exchange is exchange:
             self._body_received(body, self._inbox.take_all())
@@ -234,6 +252,17 @@ class Downstream(ClosingConnection):
                 self._body = None
             self._relay.request_body_spliced(done=done)
 
+    def _answer_options(self, request: Request, now: float) -> None:
+        """The request goes no further than here: say what may be asked for."""
+        exchange = Exchange(request, now, True)
+        self._exchange = exchange
+        exchange.answered(200, now)
+        proxy = self._proxy
+        proxy.counters[ENDED_OK] += 1
+        close = not request.persistent or self.must_close()
+        self.write(options_reply(request.request_id or proxy.new_request_id(), date=proxy.http_date(), close=close))
+        self.exchange_ended(exchange, now, close)
+
     # What the relay asks for
 
     def must_close(self) -> bool:
@@ -263,6 +292,15 @@ class Downstream(ClosingConnection):
         """The response can't be completed. A reset shows it to the client whatever framing it reads."""
         self._exchange = self._body = None
         self._reset()
+
+    def switch(self, exchange: Exchange, upstream: Upstream, data: bytes) -> None:
+        """The protocol was switched: from now on both connections are a tunnel's. `data` came behind the 101."""
+        self._exchange = None
+        self._phase = Phase.CLOSED
+        proxy = self._proxy
+        self._leave()
+        tunnel = Tunnel(proxy, exchange, (self.transport, self.request_flow), (upstream.transport, self.response_flow))
+        tunnel.start(to_client=data, to_endpoint=self._inbox.take_all(), client_fin=self._eof)
 
     def exchange_ended(self, exchange: Exchange, now: float, close: bool) -> None:
         """The response is complete: on to the next request, or close."""
@@ -317,6 +355,27 @@ class Downstream(ClosingConnection):
         else:
             # Idle, or silent since accept (browsers open spare connections): closed without a word.
             self._finish(linger=False)
+
+    # Making room
+
+    def eviction_rank(self) -> Rank | None:
+        """Return its place in the order: idle ones, unfinished heads, what is only closing still; oldest first."""
+        if self._exchange is not None:
+            return None
+        is_open = self._phase is Phase.OPEN
+        is_in_head = self._head_begun or bool(self._inbox.data)
+        return (int(is_in_head) if is_open else 2), self.deadline
+
+    def evict(self) -> None:
+        """Close without a word: there is no room for one, and no time."""
+        proxy = self._proxy
+        proxy.counters[EVICTIONS] += 1
+        # From now on there is room.
+        proxy.connections.discard(self)
+        if self._phase is Phase.OPEN:
+            self._finish(linger=False)
+        else:
+            self._reset()
 
     # Drain
 

@@ -35,6 +35,8 @@ class EndReason(enum.StrEnum):
     """The endpoint sent what is not an acceptable HTTP/1.1 response."""
     BODY_TIMEOUT = "body_timeout"
     """A body made no progress for `bodyIdleTimeout`, in either direction."""
+    TUNNEL_IDLE = "tunnel_idle"
+    """Nothing went through a tunnel or a TCP connection for `tunnelIdleTimeout`."""
     DRAIN_CUT = "drain_cut"
     """We stopped before it was finished."""
 
@@ -60,5 +62,6 @@ PROXY_STATUS_ERRORS = {
     EndReason.RESET_BEFORE_HEAD: "http_response_incomplete",
     EndReason.BAD_RESPONSE: "http_protocol_error",
     EndReason.BODY_TIMEOUT: "http_request_error",
+    EndReason.TUNNEL_IDLE: "connection_read_timeout",
     EndReason.DRAIN_CUT: "proxy_internal_error",
 }

@@ -55,6 +55,11 @@ class ServiceCollector(Collector):
         )
         yield GaugeMetricFamily("podlb_waiting", "Requests that wait for an endpoint.", value=len(service.waiting))
         yield CounterMetricFamily(
+            "podlb_evictions",
+            "Client connections without an exchange that were closed to make room for new ones.",
+            value=values[metrics.EVICTIONS],
+        )
+        yield CounterMetricFamily(
             "podlb_accept_pauses",
             "Times accepting was paused because maxConnections were open.",
             value=values[metrics.ACCEPT_PAUSES],

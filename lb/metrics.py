@@ -20,7 +20,8 @@ from lb.errors import EndReason
     OWN_REPLIES_4XX,
     OWN_REPLIES_5XX,
     ACCEPT_PAUSES,
-) = range(6)
+    EVICTIONS,
+) = range(7)
 
 # Offsets in the block of an endpoint. RESPONSES is the first of five: 1xx to 5xx.
 (

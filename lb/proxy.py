@@ -6,6 +6,7 @@ It is handed to every connection; `server` builds it. The configuration is one r
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -14,15 +15,20 @@ from typing import Protocol
 from lb.config import Config
 from lb.deadline import NEVER, Deadlines, Timed
 from lb.endpoint import Endpoint, Snapshot
+from lb.errors import EndReason
+from lb.eviction import Rank
 from lb.exchange import Exchange
-from lb.http1.forwarding import RequestReader, ResponseReader
+from lb.http1.forwarding import ForwardingRules
 from lb.http1.head import HeadLimits, HeadParser
+from lb.http1.readers import RequestReader, ResponseReader
+from lb.metrics import ENDED_OK
 from lb.outbox import AnyOutbox, Outbox
 from lb.service import Service
 from lb.upstream import Upstream
 
 LAST_REQUEST_SECONDS = 1.0
 _POOL_SWEEP = 0.5
+_OK = EndReason.OK
 
 
 class Connection(Timed, Protocol):
@@ -33,6 +39,12 @@ class Connection(Timed, Protocol):
 
     def abort(self) -> None:
         """Stop at once."""
+
+    def eviction_rank(self) -> Rank | None:
+        """Return which place it has among those that go to make room, or None: it stays."""
+
+    def evict(self) -> None:
+        """Close, to make room for another."""
 
 
 class Proxy:
@@ -54,9 +66,13 @@ class Proxy:
         self.clock = clock
         recogniser = config.parser == "auto"
         limits = HeadLimits(config.max_request_head_bytes, config.max_request_target_bytes, config.max_header_fields)
-        self.requests = RequestReader(HeadParser(limits, recogniser=recogniser))
+        rules = ForwardingRules(config.upgrades)
+        self.requests = RequestReader(HeadParser(limits, recogniser=recogniser), rules)
+        self.trusted_networks = config.trusted_networks()
+        """The networks of proxies in front of us whose X-Forwarded-* are believed."""
+        self._trusted_requests = RequestReader(self.requests.parser, rules._replace(trusts_client=True))
         # An endpoint is trusted with a larger head than a client: it is ours.
-        self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser))
+        self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser), rules)
         self.deadlines = Deadlines()
         self.splice_from: float = getattr(loop, "splice_from", NEVER)
         """From how many bytes on what is left of a body goes through the kernel alone, where the loop can do that."""
@@ -99,6 +115,15 @@ class Proxy:
         self._ids += 1
         return b"%b%08x" % (self._id_prefix, self._ids)
 
+    def requests_of(self, client: str) -> RequestReader:
+        """Return what reads the requests of the client at an IP address."""
+        try:
+            address = ipaddress.ip_address(client)
+        except ValueError:
+            return self.requests
+        is_trusted = any(address in network for network in self.trusted_networks)
+        return self._trusted_requests if is_trusted else self.requests
+
     def new_upstream(self, endpoint: Endpoint) -> Upstream:
         """Return a connection to `endpoint` that is not connected yet."""
         return Upstream(endpoint, self.service.metrics.slot(endpoint.key), self.responses, self._idle_lost)
@@ -116,6 +141,16 @@ class Proxy:
         if endpoint is not None:
             assert exchange.end_reason is not None
             self.service.policy.record(endpoint, exchange.end_reason, exchange.end - exchange.head_received)
+
+    def exchange_ended(self, exchange: Exchange, reason: EndReason, now: float) -> None:
+        """End `exchange`, count its reason, and tell whoever wants to know."""
+        exchange.ended(reason, now)
+        if reason is _OK:
+            self.counters[ENDED_OK] += 1
+        else:
+            self.service.metrics.ended(reason)
+        if self.on_exchange_ended is not None:
+            self.on_exchange_ended(exchange)
 
     def replace(self, snapshot: Snapshot) -> None:
         """Balance over `snapshot` from now on; close the idle connections to endpoints that left."""

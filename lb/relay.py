@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lb.attempts import HeldBody
+from lb.attempts import Failure, HeldBody
 from lb.client_side import ClientSide
 from lb.dispatch import Dispatch
 from lb.errors import EndReason
 from lb.exchange import Event, Exchange
 from lb.flow import NOT_CONNECTED, WRITER_FULL
-from lb.http1.forwarding import Response, framing_for_client
 from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
+from lb.http1.responses import Response, framing_for_client
 from lb.metrics import ENDED_OK, RESETS, RESPONSES
 from lb.outbox import HELD_BYTES
 from lb.relay_ends import OK, EndingRelay
@@ -149,6 +149,20 @@ class Relay(EndingRelay):
             self._sent_interim = True
             self._client.write(response.head_for(framing=response.framing, close=False, date=self._proxy.http_date()))
 
+    def upgrade_received(self, upstream: Upstream, response: Response, data: bytes) -> None:
+        """The endpoint has switched protocols. Raises MessageError if that is not what was asked for."""
+        exchange = self.exchange
+        assert exchange is not None
+        if not response.upgrades or not response.upgrades <= exchange.request.upgrades:
+            raise MessageError(502, "upgrade", "a switch of protocols that nobody asked for")
+        now = self._proxy.clock()
+        exchange.response_began(response.status, now)
+        self._proxy.counters[exchange.slot + RESPONSES] += 1
+        self._client.write(response.head_for(framing=response.framing, close=False, date=self._proxy.http_date()))
+        self._dispatch.finished()
+        self.exchange = self._upstream = None
+        self._client.switch(exchange, upstream, data)
+
     def whole_response_received(self, upstream: Upstream, response: Response, body: bytes) -> None:
         """Commit and end in one go: the whole response is here.
 
@@ -200,10 +214,16 @@ class Relay(EndingRelay):
         proxy = self._proxy
         clock = proxy.clock
         now = clock()
+        head = response.plain
+        if (
+            head is None
+            and response.status == 503
+            and self._goes_elsewhere(upstream, Failure.UNAVAILABLE, now, is_done=done)
+        ):
+            return
         exchange.response_began(response.status, now)
         self._close = close = not exchange.request.persistent or client.must_close()
         proxy.counters[exchange.slot + _RESPONSES_OF_CLASS + response.status_class] += 1
-        head = response.plain
         if head is None or close or framing is not response.framing:
             head = self._unusual_head(response, framing, close)
         else:

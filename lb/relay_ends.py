@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from lb.attempts import HeldBody
+from lb.attempts import Failure, HeldBody
 from lb.client_side import ClientSide
 from lb.dispatch import Dispatch
 from lb.errors import EndReason
 from lb.exchange import Event, Exchange
 from lb.flow import WRITER_FULL
 from lb.http1.message import MessageError
-from lb.metrics import ENDED_OK
+from lb.metrics import RESPONSES
 from lb.progress import LOOKS, Progress
 from lb.sockets import unsent_bytes
 from lb.upstream import Upstream
 
 if TYPE_CHECKING:
     from lb.proxy import Proxy
+
+log = logging.getLogger(__name__)
 
 OK = EndReason.OK
 """By a name of its own: looking up an enumeration's member costs 60 ns."""
@@ -110,6 +113,9 @@ class EndingRelay:
             exchange.happened(Event.UPSTREAM_LOST)
             self._cut(exchange, EndReason.BODY_TIMEOUT)
         elif exchange.is_request_complete:
+            upstream = self._upstream
+            if upstream is not None and self._goes_elsewhere(upstream, Failure.TIMED_OUT, now, is_done=False):
+                return
             self._drop_upstream()
             self._answer(504, EndReason.RESPONSE_TIMEOUT, "the endpoint did not answer in time")
         else:
@@ -119,6 +125,36 @@ class EndingRelay:
                 self._answer(504, EndReason.BODY_TIMEOUT, "the endpoint does not take the request's body")
             else:
                 self._answer(408, EndReason.BODY_TIMEOUT, "the request's body made no progress")
+
+    def _goes_elsewhere(self, upstream: Upstream, failure: Failure, now: float, *, is_done: bool) -> bool:
+        """The endpoint answered 503, or did not answer in time. Does the request go to another one?
+
+        `is_done`: the whole response is here, which nobody gets to see then.
+        """
+        exchange = self.exchange
+        assert exchange is not None
+        if self._sent_interim:
+            return False
+        endpoint = self._dispatch.elsewhere(upstream.key, failure, body=self._body, now=now)
+        if endpoint is None:
+            return False
+        log.debug("endpoint %s %s: trying %s", upstream.endpoint.authority, failure.value, endpoint.authority)
+        self._upstream = None
+        self._sent = False
+        self._client.response_flow.uncouple()
+        self._client.request_flow.unsplice()
+        self._client.request_flow.release(WRITER_FULL)
+        if failure is Failure.UNAVAILABLE:
+            self._proxy.counters[exchange.slot + RESPONSES + 4] += 1
+            exchange.happened(Event.RESPONSE_HEAD_RECEIVED)
+        upstream.release()
+        is_reusable = is_done and exchange.is_request_complete and upstream.reusable
+        if not (is_reusable and self._proxy.service.pool.checkin(upstream.key, upstream, now)):
+            upstream.abort()
+        exchange.happened(Event.UPSTREAM_LOST)
+        exchange.happened(Event.RETRIED)
+        self._dispatch.attempt(endpoint, now)
+        return True
 
     def _makes_progress(self, now: float) -> bool:
         """Did either side take bytes within `bodyIdleTimeout`?"""
@@ -148,14 +184,7 @@ class EndingRelay:
             upstream.abort()
 
     def _end(self, exchange: Exchange, reason: EndReason, now: float) -> None:
-        exchange.ended(reason, now)
-        proxy = self._proxy
-        if reason is OK:
-            proxy.counters[ENDED_OK] += 1
-        else:
-            proxy.service.metrics.ended(reason)
-        if proxy.on_exchange_ended is not None:
-            proxy.on_exchange_ended(exchange)
+        self._proxy.exchange_ended(exchange, reason, now)
         self._dispatch.finished()
         self.exchange = self._body = None
         self._sent = self._sent_interim = False

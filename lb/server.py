@@ -19,11 +19,13 @@ from lb.discovery.file import FileSource
 from lb.discovery.static import StaticSource
 from lb.downstream import Downstream
 from lb.endpoint import Snapshot
+from lb.eviction import LOOK_AGAIN_SECONDS, Evictor
 from lb.listener import Listener, bind_sockets
 from lb.metrics import Metrics
 from lb.pool import Pool
 from lb.proxy import Proxy
 from lb.service import Service
+from lb.tcp import TcpDownstream
 from lb.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class Server:
             retries=config.retries,
             on_connect="connect" in config.retry_on,
             on_reset="reset" in config.retry_on,
+            on_503="503" in config.retry_on,
+            on_timeout="timeout" in config.retry_on,
             body_limit=config.retry_body_limit,
             endpoint_wait=config.endpoint_wait,
             connect_timeout=config.connect_timeout,
@@ -67,6 +71,7 @@ class Server:
         self.proxy.on_connection_closed = self._connection_closed
         self.listener: Listener | None = None
         self._side_listeners: list[Listener] = []
+        self._evictor = Evictor(lambda: self.proxy.connections)
         self._pages = Pages(self.proxy, self._readiness)
         self._listed = False
         self._stopping = asyncio.Event()
@@ -80,7 +85,7 @@ class Server:
         sockets = bind_sockets(config.host, config.port, config.backlog)
         self.listener = Listener(
             sockets,
-            partial(Downstream, self.proxy),
+            partial(Downstream if config.mode == "http" else TcpDownstream, self.proxy),
             self._loop,
             has_room=self._has_room,
             on_pause=self._accept_paused,
@@ -121,17 +126,25 @@ class Server:
     # Room for connections
 
     def _has_room(self, starting: int) -> bool:
-        return len(self.proxy.connections) + starting < self._config.max_connections
+        proxy = self.proxy
+        return len(proxy.connections) + starting < self._config.max_connections or (
+            self._evictor.make_room(proxy.clock())
+        )
 
     def _accept_paused(self) -> None:
         counters = self.proxy.service.metrics.values
         if not counters[metrics.ACCEPT_PAUSES]:
             log.warning("maxConnections (%d) are open: accepting pauses until one closes", self._config.max_connections)
         counters[metrics.ACCEPT_PAUSES] += 1
+        # One that is in use now may soon idle: nobody tells of that.
+        self._loop.call_later(LOOK_AGAIN_SECONDS, self._try_to_accept)
 
-    def _connection_closed(self) -> None:
+    def _try_to_accept(self) -> None:
         if self.listener is not None and not self._stopping.is_set():
             self.listener.resume()
+
+    def _connection_closed(self) -> None:
+        self._try_to_accept()
         if not self.proxy.connections:
             self._all_closed.set()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from lb import metrics
-from lb.attempts import Attempts, RetryRules
+from lb.attempts import Attempts, Failure, HeldBody, RetryRules
 from lb.balancer import Policy
 from lb.endpoint import Endpoint, EndpointKey, Snapshot
 from lb.health.set_aside import SetAside
@@ -58,6 +58,18 @@ class Service(Generic[C]):
         """Return the endpoint for a further attempt, or None: all were tried, and none has returned since."""
         endpoint = attempts.choose(self.policy, self.set_aside, now)
         return endpoint or attempts.choose_returned(self.policy, self.set_aside, now)
+
+    def pick_untried(
+        self,
+        attempts: Attempts,
+        key: EndpointKey,
+        request: Request,
+        failure: Failure,
+        body: HeldBody | None,
+        now: float,
+    ) -> Endpoint | None:
+        """Return the endpoint for the attempt that follows a 503 or a time-out at `key`, or None: there is none."""
+        return attempts.elsewhere(key, request, failure, body, self.policy, self.set_aside, now)
 
     def pick_returned(self, attempts: Attempts, now: float) -> Endpoint | None:
         """Return an endpoint for a request that waits, or None: it goes on waiting."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import os
 import socket
 import struct
 import termios
+from collections.abc import Iterator
 from contextlib import suppress
 
+_UNREAD_BYTES = 65536
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -41,6 +44,23 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
 def is_drained(transport: asyncio.Transport) -> bool:
     """Return whether nothing is there to be read, as far as is known (tcp(7), SIOCINQ)."""
     return _count(transport, termios.FIONREAD) == 0
+
+
+def unread(transport: asyncio.Transport) -> Iterator[bytes]:
+    """Yield what the kernel has received and nobody has read, for a transport that reads no more.
+
+    Bytes that came before a reset are still there behind it.
+    """
+    sock = transport.get_extra_info("socket")
+    fd = -1 if sock is None else sock.fileno()
+    while fd >= 0:
+        try:
+            data = os.read(fd, _UNREAD_BYTES)
+        except OSError:
+            return
+        if not data:
+            return
+        yield data
 
 
 def _count(transport: asyncio.Transport, request: int) -> int | None:

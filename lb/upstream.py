@@ -11,11 +11,21 @@ from typing import Protocol, cast
 
 from lb.endpoint import Endpoint
 from lb.errors import ConnectFailure
-from lb.http1.forwarding import Response, ResponseReader
-from lb.http1.framing import LENGTH, NO_BODY, BodyDecoder, CloseBody, Framing, LengthBody, body_decoder
+from lb.http1.framing import (
+    LENGTH,
+    NO_BODY,
+    BodyDecoder,
+    ChunkedBody,
+    CloseBody,
+    Framing,
+    LengthBody,
+    body_decoder,
+)
 from lb.http1.head import find_head_end
 from lb.http1.message import MessageError
-from lb.sockets import is_drained, reset
+from lb.http1.readers import ResponseReader
+from lb.http1.responses import Response
+from lb.sockets import is_drained, reset, unread
 
 _NO_BODY = Framing(NO_BODY)
 _INTERIM_LIMIT = 32
@@ -55,6 +65,9 @@ class UpstreamSink(Protocol):
 
     def response_body_spliced(self, upstream: Upstream, done: bool) -> None:
         """More of the body went to the client past us."""
+
+    def upgrade_received(self, upstream: Upstream, response: Response, data: bytes) -> None:
+        """A 101 response, and what came behind it. Raises MessageError if nobody asked for it."""
 
     def response_malformed(self, upstream: Upstream, error: MessageError) -> None:
         """What the endpoint sent is no acceptable response."""
@@ -235,8 +248,12 @@ class Upstream(asyncio.Protocol):
             if response.status >= 200:
                 break
             self._interims += 1
-            if response.status == 101 or self._interims > _INTERIM_LIMIT:
-                raise MessageError(502, "interim", "an interim response that nobody asked for, or too many of them")
+            if self._interims > _INTERIM_LIMIT:
+                raise MessageError(502, "interim", "too many interim responses")
+            if response.status == 101:
+                self._buffer = b""
+                sink.upgrade_received(self, response, data[end:])
+                return
             sink.interim_received(self, response)
             if self._sink is not sink:
                 return
@@ -258,7 +275,7 @@ class Upstream(asyncio.Protocol):
                 self.reusable = False
             sink.response_received(self, response, framing, data[end : end + framing.length], True)
             return
-        self.decoder = decoder = body_decoder(framing, status=502)
+        self.decoder = decoder = body_decoder(framing, status=502, dropped=response.named)
         body, done = decoder.feed(data[end:])
         if done and (decoder.excess or (len(data) >= _FILLED_READ and not self._is_drained())):
             self.reusable = False
@@ -290,8 +307,23 @@ class Upstream(asyncio.Protocol):
             self._on_idle_lost(self)
         elif exc is None and isinstance(self.decoder, CloseBody):
             sink.response_body_received(self, b"", True)
-        else:
+        elif exc is None or not self._read_what_is_left(sink):
             sink.upstream_lost(self)
+
+    def _read_what_is_left(self, sink: UpstreamSink) -> bool:
+        """The connection broke: read what the kernel has of a response. Returns whether that was all of it.
+
+        An endpoint may answer before it has read the request, and close: then our next write fails, and tells of the
+        end before the response was read.
+        """
+        if self.decoder is not None and not isinstance(self.decoder, LengthBody | ChunkedBody):
+            # Its end could not be told from a break.
+            return False
+        for data in unread(self.transport):
+            self.data_received(data)
+            if self._sink is not sink:
+                return True
+        return False
 
     def pause_writing(self) -> None:
         """The endpoint reads more slowly than the client sends."""

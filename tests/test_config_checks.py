@@ -32,7 +32,6 @@ def error(path: Path, document: dict[str, object], flags: dict[str, str] | None 
 
 
 REFUSED = {
-    "mode": "tcp",
     "discovery": "kubernetes",
     "backendServiceName": "web",
     "namespace": "default",
@@ -43,10 +42,6 @@ REFUSED = {
     "snapshotMaxAge": 60.5,
     "panic": False,
     "policy": "least_requests",
-    "tunnelIdleTimeout": 60.5,
-    "retryOn": ["connect", "503"],
-    "allowedUpgrades": ["websocket"],
-    "trustedProxies": ["10.0.0.0/8"],
     "endpointHistograms": "auto",
     "tracing": True,
     "accessLog": "text",
@@ -72,7 +67,7 @@ def test_the_default_of_what_is_not_built_is_accepted(path: Path, key: str) -> N
 
 
 def test_a_refusal_names_the_flag_that_asked(path: Path) -> None:
-    assert error(path, STATIC, {"mode": "tcp"}).startswith('--mode: "tcp" is not built yet')
+    assert error(path, STATIC, {"policy": "random"}).startswith('--policy: "random" is not built yet')
 
 
 @pytest.mark.parametrize(

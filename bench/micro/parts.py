@@ -15,9 +15,10 @@ from lb.deadline import NEVER, Deadlines
 from lb.endpoint import make_endpoint
 from lb.errors import EndReason
 from lb.exchange import Exchange
-from lb.http1.forwarding import RequestReader, ResponseReader, prepare_request
+from lb.http1.forwarding import prepare_request
 from lb.http1.framing import ChunkedBody, LengthBody, encode_chunk, request_framing
 from lb.http1.head import HeadLimits, HeadParser
+from lb.http1.readers import RequestReader, ResponseReader
 from lb.metrics import ENDED_OK, EXCHANGES, PICKS, RESPONSES, Metrics
 
 _BROWSER = browser_heads(1)[0]

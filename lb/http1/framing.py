@@ -14,6 +14,7 @@ from lb.http1.message import (
     MessageError,
     RequestHead,
     ResponseHead,
+    coding_error,
     field_line,
     is_special_in_requests,
     split_field_line,
@@ -21,6 +22,7 @@ from lb.http1.message import (
 
 NO_BODY, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 
+_NOTHING: frozenset[bytes] = frozenset()
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 # RFC 9112, section 7.1: chunk-size [ chunk-ext ] CRLF. 16 hexadecimal digits are 2^64: nobody sends more in one chunk.
@@ -67,7 +69,7 @@ def request_framing(head: RequestHead) -> Framing:
                 raise MessageError(400, "content_length", "Content-Length is not a plain decimal number")
         elif key == b"transfer-encoding":
             if chunked or value.lower() != b"chunked":
-                raise MessageError(501, "transfer_encoding", "Transfer-Encoding is not exactly one chunked")
+                raise coding_error(head.values(key))
             if head.minor == 0:
                 raise MessageError(400, "transfer_encoding", "Transfer-Encoding is not allowed in HTTP/1.0")
             chunked = True
@@ -173,12 +175,17 @@ class ChunkedBody:
     and those that must not stand there are dropped.
     """
 
-    __slots__ = ("_extensions", "_partial", "_remaining", "_state", "_status", "excess", "trailers")
+    __slots__ = ("_dropped", "_extensions", "_partial", "_remaining", "_state", "_status", "excess", "trailers")
     remaining = 0
 
-    def __init__(self, *, status: int) -> None:
-        """`status` is what MessageError carries: 400 for a request's body, 502 for a response's."""
+    def __init__(self, *, status: int, dropped: frozenset[bytes] = _NOTHING) -> None:
+        """`status` is what MessageError carries: 400 for a request's body, 502 for a response's.
+
+        `dropped` are further fields that may not be passed on as trailers: what Connection names (RFC 9110, section
+        7.6.1), in lower case.
+        """
         self._status = status
+        self._dropped = dropped
         self._state = _SIZE
         self._remaining = 0
         self._partial = b""
@@ -265,7 +272,7 @@ class ChunkedBody:
             except MessageError:
                 raise self._error("trailers", "a trailer field is malformed") from None
             key = name.lower()
-            if key not in _FORBIDDEN_TRAILERS and not is_special_in_requests(key):
+            if key not in _FORBIDDEN_TRAILERS and key not in self._dropped and not is_special_in_requests(key):
                 self.trailers.append(field_line(name, value))
         return end + 4
 
@@ -278,12 +285,12 @@ def _completed(rest: bytes) -> bytes:
     return (rest + b";\r\n") if body != rest and b";" not in rest else rest + b"\r\n"
 
 
-def body_decoder(framing: Framing, *, status: int) -> BodyDecoder:
-    """Return the decoder for a body; `status` goes into the MessageErrors of a chunked one."""
+def body_decoder(framing: Framing, *, status: int, dropped: frozenset[bytes] = _NOTHING) -> BodyDecoder:
+    """Return the decoder for a body; `status` and `dropped` are what `ChunkedBody` is given."""
     if framing.kind == LENGTH:
         return LengthBody(framing.length)
     if framing.kind == CHUNKED:
-        return ChunkedBody(status=status)
+        return ChunkedBody(status=status, dropped=dropped)
     return CloseBody()
 
 

@@ -22,6 +22,7 @@ from lb.http1.message import (
     MessageError,
     RequestHead,
     ResponseHead,
+    coding_error,
     field_line,
     is_special_in_requests,
     is_special_in_responses,
@@ -153,8 +154,9 @@ def _read_request(raw: bytes) -> RequestHead:
     try:
         event = connection.next_event()
     except h11.RemoteProtocolError as error:
-        status = 501 if error.error_status_hint == 501 else 400
-        raise MessageError(status, *_explain(lines, error)) from None
+        if error.error_status_hint == 501:
+            raise coding_error(values_of(lines[1:], b"transfer-encoding")) from None
+        raise MessageError(400, *_explain(lines, error)) from None
     if not isinstance(event, h11.Request):
         raise MessageError(400, "malformed", "this is not an HTTP/1.1 request")
     minor = 1 if event.http_version == b"1.1" else 0
@@ -194,14 +196,17 @@ def _explain(lines: list[bytes], error: h11.RemoteProtocolError) -> tuple[str, s
     return "malformed", "the head is malformed"
 
 
-# h11 reads a response only behind a request.
+# h11 reads a response only behind a request, and 101 only behind one that asked for it.
 _ASKED = h11.Request(method="GET", target="/", headers=[("Host", "h")])
+_ASKED_TO_SWITCH = h11.Request(
+    method="GET", target="/", headers=[("Host", "h"), ("Connection", "upgrade"), ("Upgrade", "any")]
+)
 
 
 def _read_response(raw: bytes) -> ResponseHead:
     lines = _check_raw(raw)
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(raw) + 1)
-    connection.send(_ASKED)
+    connection.send(_ASKED_TO_SWITCH if raw[9:12] == b"101" else _ASKED)
     connection.send(h11.EndOfMessage())
     connection.receive_data(raw)
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lb.http1.forwarding import Request, RequestReader
+from lb.http1.forwarding import Request
 from lb.http1.head import find_head_end
 from lb.http1.message import MessageError
+from lb.http1.readers import RequestReader
 
 _MAX_EMPTY_LINES = 2
 

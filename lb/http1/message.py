@@ -17,10 +17,10 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # RFC 9112, section 5: field-line = field-name ":" OWS field-value OWS. No space before the colon.
 _FIELD_LINE = re.compile(rb"(" + TOKEN + rb"):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*")
 
-# What must be looked at. A received `Via` or `Expect` need not be: they are passed on as they are.
+# What must be looked at. A received `Via`, for one, need not be: it is passed on as it is.
 _SPECIAL_IN_REQUESTS = frozenset(
     b"host content-length transfer-encoding connection keep-alive proxy-connection te upgrade http2-settings "
-    b"forwarded x-real-ip x-request-id".split()
+    b"expect max-forwards forwarded x-real-ip x-request-id".split()
 )
 _SPECIAL_IN_RESPONSES = frozenset(
     b"content-length transfer-encoding connection keep-alive proxy-connection te upgrade date".split()
@@ -147,6 +147,18 @@ def split_field_line(line: bytes) -> tuple[bytes, bytes]:
     if match is None:
         raise MessageError(400, "field_line", "a field line is malformed")
     return match[1], match[2]
+
+
+def coding_error(values: list[bytes]) -> MessageError:
+    """Return the error for a request whose Transfer-Encoding fields are not exactly one `chunked`.
+
+    RFC 9112, section 6.3: where chunked is not the last coding, nobody can tell where the body ends: 400. Section 6.1:
+    a coding before it that is not understood is 501.
+    """
+    members = list_members(b",".join(values))
+    is_last = bool(members) and members[-1] == b"chunked" and members.count(b"chunked") == 1
+    status = 501 if is_last and len(members) > 1 and len(values) == 1 else 400
+    return MessageError(status, "transfer_encoding", "Transfer-Encoding is not exactly one chunked")
 
 
 def list_members(value: bytes) -> list[bytes]:

@@ -122,7 +122,7 @@ class Recogniser:
         if start is None:
             return None
         if start[2] == b"101":
-            # Nobody asks for it, and h11 says so.
+            # Once for each tunnel: not worth a rule of its own.
             return None
         special = self._response_lines.recognise(lines)
         if special is None:

@@ -13,6 +13,7 @@ REASONS = {
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",
+    417: "Expectation Failed",
     421: "Misdirected Request",
     431: "Request Header Fields Too Large",
     501: "Not Implemented",
@@ -21,6 +22,9 @@ REASONS = {
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
+
+
+_ALLOW = b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
 
 
 class Problem(NamedTuple):
@@ -51,10 +55,16 @@ def problem_reply(problem: Problem, *, request_id: bytes, date: bytes, close: bo
     if request_id:
         fields.append(b"X-Request-Id: " + request_id)
     if problem.status == 405:
-        fields.append(b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
+        fields.append(_ALLOW)
     if problem.retry_after is not None:
         fields.append(b"Retry-After: %d" % problem.retry_after)
     return reply(problem.status, b"application/problem+json", content, date=date, close=close, fields=fields, body=body)
+
+
+def options_reply(request_id: bytes, *, date: bytes, close: bool) -> bytes:
+    """Return the response to an OPTIONS request whose last recipient we are (RFC 9110, sections 7.6.2 and 9.3.7)."""
+    fields = [_ALLOW, b"X-Request-Id: " + request_id]
+    return reply(200, b"text/plain; charset=utf-8", b"", date=date, close=close, fields=fields)
 
 
 def reply(

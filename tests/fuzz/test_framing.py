@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb.http1.forwarding import RequestReader, ResponseReader
 from lb.http1.framing import (
     CHUNKED,
     LENGTH,
@@ -25,6 +24,7 @@ from lb.http1.framing import (
 from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.inbox import Inbox
 from lb.http1.message import MessageError
+from lb.http1.readers import RequestReader, ResponseReader
 from tests.fuzz.heads import can_make, cut
 
 LIMITS = HeadLimits()

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb.http1.forwarding import Request, RequestReader, Response, ResponseReader
+from lb.http1.forwarding import Request
 from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.inbox import Inbox
 from lb.http1.message import MessageError, RequestHead, ResponseHead
+from lb.http1.readers import RequestReader, ResponseReader
 from lb.http1.recogniser import Recogniser
 from lb.http1.replies import REASONS
+from lb.http1.responses import Response
 from tests.fuzz.heads import can_make, cut, request_heads, response_heads
 
 LIMITS = HeadLimits()

@@ -62,7 +62,7 @@ def test_other_fields_keep_their_order_and_spelling() -> None:
         b"Connection: close",
         b"Keep-Alive: timeout=5",
         b"Proxy-Connection: keep-alive",
-        b"TE: trailers",
+        b"TE: gzip",
         b"Upgrade: h2c",
         b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
         b"Forwarded: for=1.2.3.4",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lb.http1.forwarding import Response, framing_for_client, prepare_response
 from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, Framing
 from lb.http1.head import HeadLimits, HeadParser
+from lb.http1.responses import Response, framing_for_client, prepare_response
 
 OUR_DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 DATE = b"Date: Mon, 07 Nov 1994 08:49:37 GMT"

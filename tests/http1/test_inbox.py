@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lb.http1.forwarding import Request, RequestReader
+from lb.http1.forwarding import Request
 from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
+from lb.http1.readers import RequestReader
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 

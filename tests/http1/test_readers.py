@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lb.http1 import forwarding
-from lb.http1.forwarding import RequestReader, ResponseReader
+from lb.http1 import target
 from lb.http1.framing import LENGTH, Framing
 from lb.http1.head import HeadLimits, HeadParser
 from lb.http1.message import MessageError
+from lb.http1.readers import RequestReader, ResponseReader
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\n\r\n"
@@ -164,7 +164,7 @@ class TestHosts:
         reader = requests()
         for number in range(2000):
             reader.read(b"GET / HTTP/1.1\r\nHost: h%d\r\n\r\n" % number)
-            assert len(forwarding._host_lines_seen) <= 512
+            assert len(target._host_lines_seen) <= 512
 
     def test_a_bad_host_is_bad_every_time(self) -> None:
         reader = requests()
@@ -175,12 +175,12 @@ class TestHosts:
 
 
 def test_hosts_that_are_remembered_are_bounded_in_bytes() -> None:
-    forwarding._host_lines_seen.clear()
+    target._host_lines_seen.clear()
     reader = RequestReader(HeadParser(HeadLimits()))
     for number in range(64):
         reader.read(b"GET / HTTP/1.1\r\nHost: %d%b\r\n\r\n" % (number, b"a" * 30000))
     reader.read(b"GET / HTTP/1.1\r\nHost: short\r\n\r\n")
-    assert list(forwarding._host_lines_seen) == [b"short"]
+    assert list(target._host_lines_seen) == [b"short"]
 
 
 def test_a_fragment_is_not_part_of_a_target() -> None:

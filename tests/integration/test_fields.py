@@ -57,7 +57,7 @@ HOP_BY_HOP = [
     "Third: 3",
     "Keep-Alive: timeout=5",
     "Proxy-Connection: keep-alive",
-    "TE: trailers, deflate",
+    "TE: deflate",
     "Upgrade: h2c, websocket",
     "HTTP2-Settings: abc",
     "X-Kept: 4",
