@@ -259,7 +259,8 @@ class Downstream(ClosingConnection):
         exchange.answered(200, now)
         proxy = self._proxy
         proxy.counters[ENDED_OK] += 1
-        close = not request.persistent or self.must_close()
+        # A body is not read.
+        close = not request.persistent or request.has_body or self.must_close()
         self.write(options_reply(request.request_id or proxy.new_request_id(), date=proxy.http_date(), close=close))
         self.exchange_ended(exchange, now, close)
 

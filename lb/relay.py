@@ -153,14 +153,16 @@ class Relay(EndingRelay):
         """The endpoint has switched protocols. Raises MessageError if that is not what was asked for."""
         exchange = self.exchange
         assert exchange is not None
-        if not response.upgrades or not response.upgrades <= exchange.request.upgrades:
+        is_asked_for = response.upgrades and response.upgrades <= exchange.request.upgrades
+        # RFC 9110, section 7.8: only behind the whole request.
+        if not is_asked_for or not exchange.is_request_complete:
             raise MessageError(502, "upgrade", "a switch of protocols that nobody asked for")
         now = self._proxy.clock()
         exchange.response_began(response.status, now)
         self._proxy.counters[exchange.slot + RESPONSES] += 1
         self._client.write(response.head_for(framing=response.framing, close=False, date=self._proxy.http_date()))
         self._dispatch.finished()
-        self.exchange = self._upstream = None
+        self.exchange = self._upstream = self._body = None
         self._client.switch(exchange, upstream, data)
 
     def whole_response_received(self, upstream: Upstream, response: Response, body: bytes) -> None:

@@ -110,18 +110,21 @@ def prepare_request(head: RequestHead, rules: ForwardingRules = PLAIN_RULES) -> 
     options = b""
     switches: list[Field] = []
     forwarded: list[Field] = []
-    is_for_us = False
+    has_hops = is_for_us = False
     kept = head.lines.copy()
     for field in head.special:
         key, value, line = field
         if key == b"expect":
-            if value.lower() != b"100-continue":
-                raise MessageError(417, "expect", "only 100-continue can be expected")
             if head.minor:
+                if list_members(value) != [b"100-continue"]:
+                    raise MessageError(417, "expect", "only 100-continue can be expected")
                 continue
             # RFC 9110, section 10.1.1: ignored in an HTTP/1.0 request.
         elif key == b"max-forwards":
             if method == b"OPTIONS":
+                if has_hops:
+                    raise MessageError(400, "max_forwards", "Max-Forwards is repeated")
+                has_hops = True
                 kept[kept.index(line)], is_for_us = _one_hop_less(line, value)
             continue
         kept.remove(line)
@@ -157,9 +160,8 @@ def prepare_request(head: RequestHead, rules: ForwardingRules = PLAIN_RULES) -> 
     upgrades = _NO_NAMES
     hop = b""
     if switches and head.minor:
-        # RFC 9110, section 7.8: Upgrade is ignored in HTTP/1.0, and may always be: with a body it is.
-        may_switch = b"upgrade" in named and not framing.kind
-        hop, upgrades = _hop_lines(switches, rules.upgrades if may_switch else _NO_NAMES)
+        # RFC 9110, section 7.8: Upgrade is ignored in HTTP/1.0.
+        hop, upgrades = _hop_lines(switches, rules.upgrades if b"upgrade" in named else _NO_NAMES)
     start_line = b"%b %b HTTP/1.1\r\n" % (method, target)
     tail = (
         b"X-Forwarded-Proto: http\r\nVia: 1.1 podlb\r\nX-Forwarded-For: "

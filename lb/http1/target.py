@@ -60,7 +60,7 @@ def host_and_path(head: RequestHead, host: bytes | None) -> tuple[bytes | None, 
     match = _ABSOLUTE_FORM.fullmatch(head.target)
     if match is None or not match[1]:
         raise MessageError(400, "target", "the request target is neither a path nor an http:// address")
-    if host is not None:
+    if host:
         # It is replaced; but an invalid one is refused whatever it is good for (RFC 9112, section 3.2).
         host_lines(host)
     target = match[2]
