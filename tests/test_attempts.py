@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from lb.attempts import Attempts, HeldBody, Next, RetryRules
+from lb.attempts import Attempts, Failure, HeldBody, Next, RetryRules
 from lb.balancer.round_robin import RoundRobin
+from lb.config import Config
 from lb.endpoint import Endpoint, make_endpoint
 from lb.health.set_aside import SetAside
 from lb.http1.forwarding import Request, prepare_request
@@ -60,6 +61,19 @@ class Service:
         body: HeldBody | None = None,
     ) -> Next:
         return self.attempts.lost(endpoint.key, what, reused=reused, written=written, body=body)
+
+    def elsewhere(
+        self,
+        endpoint: Endpoint,
+        failure: Failure = Failure.UNAVAILABLE,
+        what: Request = GET,
+        *,
+        body: HeldBody | None = None,
+        at: float = HEAD_RECEIVED,
+    ) -> str | None:
+        """The endpoint answered 503, or did not answer in time."""
+        attempts = self.attempts
+        return name(attempts.elsewhere(endpoint.key, what, failure, body, self.policy, self.set_aside, at))
 
     def exhaust(self) -> Iterable[str]:
         """Let the connect to every endpoint that is chosen fail; return which were, in order."""
@@ -323,7 +337,6 @@ class TestWaiting:
     def test_it_waits_until_endpoint_wait_after_its_head(self) -> None:
         assert Service().attempts.wait_deadline == 103.0
         assert Attempts(RULES._replace(endpoint_wait=0.5), 7.0).wait_deadline == 7.5
-        assert Service().attempts.head_received == HEAD_RECEIVED
 
 
 class TestTheLastMoment:
@@ -349,4 +362,15 @@ class TestTheLastMoment:
 
 
 def test_the_defaults_are_those_of_the_configuration_table() -> None:
-    assert RetryRules() == (2, True, True, 65536, 3.0, 1.0)
+    config = Config()
+    assert RetryRules() == RetryRules(
+        retries=config.retries,
+        on_connect="connect" in config.retry_on,
+        on_reset="reset" in config.retry_on,
+        on_503="503" in config.retry_on,
+        on_timeout="timeout" in config.retry_on,
+        body_limit=config.retry_body_limit,
+        endpoint_wait=config.endpoint_wait,
+        connect_timeout=config.connect_timeout,
+    )
+    assert RetryRules() == (2, True, True, False, False, 65536, 3.0, 1.0)

@@ -60,14 +60,15 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (config.max_request_head_bytes, config.max_request_target_bytes) == (32768, 8192)
     assert (config.max_header_fields, config.max_request_body_bytes, config.max_connections) == (100, 0, 10000)
     assert (config.retries, config.retry_on, config.retry_body_limit) == (2, ("connect", "reset"), 65536)
-    assert (config.trusted_proxies, config.startup_timeout) == ((), 10.0)
+    assert (config.allowed_upgrades, config.trusted_proxies) == (("websocket",), ())
+    assert config.startup_timeout == 10.0
     assert (config.snapshot_file, config.snapshot_max_age) == (None, 3600.0)
     assert (config.panic, config.abort_on_client_fin, config.tracing) == (True, True, False)
     assert (config.log_level, config.access_log, config.access_log_sample) == ("info", "off", 1.0)
 
 
 def test_what_is_not_built_is_off_by_default() -> None:
-    assert (Config().allowed_upgrades, Config().endpoint_histograms) == ((), "off")
+    assert Config().endpoint_histograms == "off"
 
 
 def test_the_defaults_satisfy_their_own_types() -> None:
@@ -77,6 +78,23 @@ def test_the_defaults_satisfy_their_own_types() -> None:
 def test_a_config_is_frozen() -> None:
     with pytest.raises(AttributeError):
         Config().port = 1  # type: ignore[misc]
+
+
+def test_upgrades_are_compared_in_lower_case() -> None:
+    assert Config().upgrades == {b"websocket"}
+    assert Config(allowed_upgrades=("WebSocket", "x-Tunnel")).upgrades == {b"websocket", b"x-tunnel"}
+    assert Config(allowed_upgrades=()).upgrades == frozenset()
+
+
+def test_trusted_proxies_are_networks_or_single_addresses() -> None:
+    config = Config(trusted_proxies=("10.0.0.0/8", "192.0.2.7", "fd00::/8", "2001:DB8::0:1"))
+    assert [str(network) for network in config.trusted_networks()] == [
+        "10.0.0.0/8",
+        "192.0.2.7/32",
+        "fd00::/8",
+        "2001:db8::1/128",
+    ]
+    assert Config().trusted_networks() == ()
 
 
 def test_static_backends_get_the_default_port() -> None:

@@ -72,7 +72,20 @@ def test_a_refusal_names_the_flag_that_asked(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("loop", "epoll"), ("loop", "uvloop"), ("loop", "asyncio"), ("retryOn", ["reset"]), ("retryOn", [])],
+    [
+        ("loop", "epoll"),
+        ("loop", "uvloop"),
+        ("loop", "asyncio"),
+        ("mode", "http"),
+        ("mode", "tcp"),
+        ("retryOn", ["reset"]),
+        ("retryOn", []),
+        ("retryOn", ["connect", "reset", "503", "timeout"]),
+        ("allowedUpgrades", []),
+        ("allowedUpgrades", ["websocket", "x-tunnel"]),
+        ("trustedProxies", []),
+        ("trustedProxies", ["10.0.0.0/8", "192.0.2.7", "::1", "fd00::/8", "0.0.0.0/0"]),
+    ],
 )
 def test_values_that_are_in_force_are_accepted(path: Path, key: str, value: object) -> None:
     load(path, STATIC | {key: value})
@@ -172,3 +185,69 @@ def test_two_listeners_do_not_share_a_port(path: Path) -> None:
 )
 def test_listeners_that_do_not_meet_may_share_one(path: Path, document: dict[str, object]) -> None:
     load(path, STATIC | document)
+
+
+def test_those_values_arrive(path: Path) -> None:
+    document = {"mode": "tcp", "retryOn": ["503"], "allowedUpgrades": [], "trustedProxies": ["10.0.0.0/8"]}
+    config = load(path, STATIC | document).config
+    assert (config.mode, config.retry_on, config.allowed_upgrades) == ("tcp", ("503",), ())
+    assert config.trusted_proxies == ("10.0.0.0/8",)
+
+
+def test_lists_are_flags_too(path: Path) -> None:
+    flags = {"trustedProxies": "10.0.0.0/8,::1", "retryOn": "503,timeout", "allowedUpgrades": ""}
+    config = load(path, STATIC, flags).config
+    assert config.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert (config.retry_on, config.allowed_upgrades) == (("503", "timeout"), ())
+
+
+@pytest.mark.parametrize("value", ["504", "always", "Reset", "", 503])
+def test_what_may_not_be_retried_on(path: Path, value: object) -> None:
+    message = error(path, STATIC | {"retryOn": ["connect", value]})
+    assert message.startswith(f"{path}: retryOn")
+
+
+@pytest.mark.parametrize("value", ["udp", "TCP", "", None])
+def test_other_modes_are_refused(path: Path, value: object) -> None:
+    assert error(path, STATIC | {"mode": value}).startswith(f"{path}: mode")
+
+
+@pytest.mark.parametrize("name", ["h2c", "H2C", "http", "HTTP", "tls", "TLS"])
+def test_an_upgrade_past_every_rule_is_refused(path: Path, name: str) -> None:
+    message = error(path, STATIC | {"allowedUpgrades": ["websocket", name]})
+    assert message.startswith(f"{path}: allowedUpgrades: entry 2: {json.dumps(name)} would carry requests past")
+    assert 'mode "tcp"' in message
+
+
+@pytest.mark.parametrize("name", [" ", "web socket", "websocket/13", "a,b", "b\u00fccher", "a\n", "x" * 65])
+def test_an_upgrade_that_is_no_name_of_a_protocol_is_refused(path: Path, name: str) -> None:
+    message = error(path, STATIC | {"allowedUpgrades": [name]})
+    assert message.startswith(f"{path}: allowedUpgrades: entry 1: ")
+    assert "is not the name of a protocol" in message
+
+
+def test_a_flag_for_an_upgrade_is_named(path: Path) -> None:
+    assert error(path, STATIC, {"allowedUpgrades": "h2c"}).startswith("--allowed-upgrades: entry 1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["10.0.0.0/33", "10.0.0.256", "10.0.0/8", "fd00::/129", "proxy.example", "10.0.0.0-10.0.0.9", "10.0.0.0/"],
+)
+def test_a_trusted_proxy_that_is_no_network_is_refused(path: Path, text: str) -> None:
+    message = error(path, STATIC | {"trustedProxies": ["::1", text]})
+    assert message.startswith(f"{path}: trustedProxies: {text}: neither an address nor a network such as 10.0.0.0/8")
+
+
+@pytest.mark.parametrize(
+    ("text", "network"), [("10.1.2.3/8", "10.0.0.0/8"), ("192.0.2.1/31", "192.0.2.0/31"), ("fd00::1/8", "fd00::/8")]
+)
+def test_bits_behind_the_prefix_are_a_slip(path: Path, text: str, network: str) -> None:
+    message = error(path, STATIC, {"trustedProxies": text})
+    assert message == (f"--trusted-proxies: {text}: bits are set behind the prefix: write {network} for the network")
+
+
+@pytest.mark.parametrize("key", ["trustedProxies", "allowedUpgrades", "retryOn"])
+@pytest.mark.parametrize("value", [[""], [7], "a", None, {}])
+def test_what_is_no_list_of_texts_is_refused(path: Path, key: str, value: object) -> None:
+    assert error(path, STATIC | {key: value}).startswith(f"{path}: {key}: ")
