@@ -26,6 +26,7 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _HOPS = re.compile(rb"[0-9]{1,10}")
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]{0,31}")
 _NO_NAMES: frozenset[bytes] = frozenset()
+_SWITCHING = frozenset([b"upgrade", b"te"])
 _CHAIN = b"x-forwarded-for"
 _REPLACED = frozenset([_CHAIN, b"x-forwarded-proto", b"x-forwarded-host"])
 
@@ -79,7 +80,7 @@ class Request:
         self.chunked = framing.kind == CHUNKED
         self.is_for_us = False
         """Are we its last recipient (RFC 9110, section 7.6.2: Max-Forwards is 0)?"""
-        self.is_simple = not self.has_body
+        self.is_simple = framing.kind == NO_BODY
         """Is there nothing to do but to forward its head? So it is with nearly all."""
         self.persistent = True
         """May another request follow on the client's connection?"""
@@ -108,18 +109,27 @@ def prepare_request(head: RequestHead, rules: ForwardingRules = PLAIN_RULES) -> 
     host: bytes | None = None
     request_ids: list[bytes] = []
     options = b""
-    switches: list[Field] = []
+    switches: list[tuple[bytes, bytes]] = []
     forwarded: list[Field] = []
     has_hops = is_for_us = False
     kept = head.lines.copy()
-    for field in head.special:
-        key, value, line = field
-        if key == b"expect":
+    for key, value, line in head.special:
+        if key == b"host":
+            if host is not None:
+                raise MessageError(400, "host", "Host is missing or repeated")
+            host = value
+        elif key == b"connection":
+            options = options + b"," + value if options else value
+        elif key in _SWITCHING:
+            switches.append((key, value))
+        elif key == b"x-request-id":
+            request_ids.append(value)
+        elif key == b"expect":
+            # RFC 9110, section 10.1.1: ignored in an HTTP/1.0 request.
             if head.minor:
                 if list_members(value) != [b"100-continue"]:
                     raise MessageError(417, "expect", "only 100-continue can be expected")
                 continue
-            # RFC 9110, section 10.1.1: ignored in an HTTP/1.0 request.
         elif key == b"max-forwards":
             if method == b"OPTIONS":
                 if has_hops:
@@ -127,19 +137,9 @@ def prepare_request(head: RequestHead, rules: ForwardingRules = PLAIN_RULES) -> 
                 has_hops = True
                 kept[kept.index(line)], is_for_us = _one_hop_less(line, value)
             continue
-        kept.remove(line)
-        if key == b"host":
-            if host is not None:
-                raise MessageError(400, "host", "Host is missing or repeated")
-            host = value
-        elif key == b"connection":
-            options = options + b"," + value if options else value
-        elif key == b"x-request-id":
-            request_ids.append(value)
-        elif key == b"upgrade" or key == b"te":
-            switches.append(field)
         elif key.startswith(b"x-forwarded-"):
-            forwarded.append(field)
+            forwarded.append(Field(key, value, line))
+        kept.remove(line)
     target = head.target
     if not target.startswith(b"/"):
         host, target = host_and_path(head, host)
@@ -196,7 +196,7 @@ def _one_hop_less(line: bytes, value: bytes) -> tuple[bytes, bool]:
     return field_line(line.partition(b":")[0], b"%d" % max(hops - 1, 0)), hops == 0
 
 
-def _hop_lines(fields: list[Field], allowed: frozenset[bytes]) -> tuple[bytes, frozenset[bytes]]:
+def _hop_lines(fields: list[tuple[bytes, bytes]], allowed: frozenset[bytes]) -> tuple[bytes, frozenset[bytes]]:
     """Return our own Connection with the fields that it names, and the protocols that may be switched to.
 
     Only `trailers` survives of TE (RFC 9110, section 10.1.4; gRPC servers ask for it), and of Upgrade what is allowed.
@@ -204,7 +204,7 @@ def _hop_lines(fields: list[Field], allowed: frozenset[bytes]) -> tuple[bytes, f
     protocols: list[bytes] = []
     options: list[bytes] = []
     lines: list[bytes] = []
-    for key, value, _ in fields:
+    for key, value in fields:
         members = [member.strip(b" \t") for member in value.split(b",")]
         if key == b"upgrade":
             protocols += [member for member in members if _protocol(member) in allowed]
