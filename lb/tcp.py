@@ -1,7 +1,7 @@
 """SHELL: a client connection in TCP mode (`mode: tcp`): it is given an endpoint, and then it is a tunnel.
 
 A connection is balanced as a request is in HTTP mode: it is one exchange, which finds its endpoint by the same
-dispatch, with the same failover as long as no connection is there. Nothing of it is read before.
+dispatch, with the same failover as long as no connection is there. Until then what it sends waits in the kernel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BYTES = Request(RequestHead(b"", b"", 1, [], []), Framing(NO_BODY), b"")
 class TcpDownstream(asyncio.Protocol):
     """A client connection that has no endpoint yet."""
 
-    __slots__ = ("_dispatch", "_exchange", "_flow", "_proxy", "deadline", "filed", "transport")
+    __slots__ = ("_dispatch", "_early", "_eof", "_exchange", "_flow", "_proxy", "deadline", "filed", "transport")
 
     transport: asyncio.Transport
 
@@ -39,6 +39,8 @@ class TcpDownstream(asyncio.Protocol):
         self._dispatch = Dispatch(proxy, self)
         self._exchange: Exchange | None = None
         self._flow = Flow()
+        self._early = b""
+        self._eof = False
         self.deadline = NEVER
         self.filed = NEVER
 
@@ -54,6 +56,16 @@ class TcpDownstream(asyncio.Protocol):
         now = proxy.clock()
         self._exchange = exchange = Exchange(_BYTES, now, True)
         self._dispatch.start(exchange, now)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep one read, and stop: uvloop does not heed a pause in connection_made."""
+        self._early += data
+        self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Keep the FIN for the endpoint. Returns that our side stays open."""
+        self._eof = True
+        return True
 
     def set_deadline(self, deadline: float) -> None:
         """Be told when `deadline` has passed; the one before no longer counts."""
@@ -73,7 +85,7 @@ class TcpDownstream(asyncio.Protocol):
         exchange.upstream_ready = now
         self._forget()
         tunnel = Tunnel(proxy, exchange, (self.transport, self._flow), (upstream.transport, Flow()))
-        tunnel.start()
+        tunnel.start(to_endpoint=self._early, client_fin=self._eof)
 
     def no_upstream(self, status: int, reason: EndReason, detail: str, retry_after: int | None) -> None:
         """There is none to be had: a reset says that nothing was served."""
