@@ -191,6 +191,8 @@ def _explain(lines: list[bytes], error: h11.RemoteProtocolError) -> tuple[str, s
         )
     if "Transfer-Encoding" in text:
         return "transfer_encoding", "Transfer-Encoding is not exactly one chunked"
+    if "Content-Length" in text:
+        return "content_length", "Content-Length is repeated or malformed"
     if "Host" in text:
         return "host", "Host is missing or repeated"
     return "malformed", "the head is malformed"
