@@ -298,7 +298,7 @@ def test_which_fields_must_be_looked_at_is_told_with_the_head() -> None:
         (b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "folded_line"),
         (b"HTTP/1.1 200 OK\r\nA: b\x00\r\n\r\n", "control_character"),
         (b"HTTP/1.1 200 O\x07K\r\n\r\n", "control_character"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "content_length"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "transfer_encoding"),
     ],
 )
