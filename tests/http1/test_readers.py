@@ -139,7 +139,7 @@ class TestResponses:
             (ok(b"A: b\x00"), "control_character"),
             (ok(b"A : b"), "field_name"),
             (ok(b"A: b\nC: d"), "bare_line_end"),
-            (ok(b"Content-Length: 5", b"Content-Length: 6"), "malformed"),
+            (ok(b"Content-Length: 5", b"Content-Length: 6"), "content_length"),
             (ok(*[b"A: b"] * 101), "too_many_fields"),
             (ok(start=b"HTTP/1.1 600 OK"), "status"),
             (ok(b"Transfer-Encoding: chunked", start=b"HTTP/1.0 200 OK"), "transfer_encoding"),
