@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lb.http1.message import (
+    TOKEN,
     MessageError,
     RequestHead,
     ResponseHead,
@@ -26,7 +27,17 @@ _NOTHING: frozenset[bytes] = frozenset()
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 # RFC 9112, section 7.1: chunk-size [ chunk-ext ] CRLF. 16 hexadecimal digits are 2^64: nobody sends more in one chunk.
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
+# Section 7.1.1: chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
+_EXTENSION = (
+    rb"[ \t]*;[ \t]*"
+    + TOKEN
+    + rb"(?:[ \t]*=[ \t]*(?:"
+    + TOKEN
+    + rb'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?'
+)
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*\r\n")
+# What may become one when more of it comes.
+_LIKE_A_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t]*;[\t -~\x80-\xff]*|[ \t]*)(?:\r\Z)?")
 _CHUNK_LINE_LIMIT = 1024
 _EXTENSIONS_LIMIT = 16384
 _TRAILERS_LIMIT = 16384
@@ -250,7 +261,7 @@ class ChunkedBody:
         """Keep the beginning of a size line, unless it can't become one any more."""
         if len(rest) > _CHUNK_LINE_LIMIT:
             raise self._error("chunk_extension", "a chunk's size line is too long")
-        if rest and _CHUNK_LINE.fullmatch(_completed(rest)) is None:
+        if rest and _LIKE_A_CHUNK_LINE.fullmatch(rest) is None:
             raise self._error("chunk_size", "a chunk's size line is malformed")
         self._partial = rest
 
@@ -275,14 +286,6 @@ class ChunkedBody:
             if key not in _FORBIDDEN_TRAILERS and key not in self._dropped and not is_special_in_requests(key):
                 self.trailers.append(field_line(name, value))
         return end + 4
-
-
-def _completed(rest: bytes) -> bytes:
-    """Return the shortest size line that `rest` could be the beginning of."""
-    if rest.endswith(b"\r"):
-        return rest + b"\n"
-    body = rest.rstrip(b" \t")
-    return (rest + b";\r\n") if body != rest and b";" not in rest else rest + b"\r\n"
 
 
 def body_decoder(framing: Framing, *, status: int, dropped: frozenset[bytes] = _NOTHING) -> BodyDecoder:

@@ -43,8 +43,8 @@ def refused(*pieces: bytes, status: int = 400) -> str:
         (b"1F\r\n" + b"x" * 31 + b"\r\n0\r\n\r\n", b"x" * 31, b""),
         (b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n", b""),
         (b"5;a=b\r\nhello\r\n0;c\r\n\r\n", b"hello", b""),
-        (b'5 \t;a="b;c" \t\r\nhello\r\n0\r\n\r\n', b"hello", b""),
-        (b"5;\xff\r\nhello\r\n0\r\n\r\n", b"hello", b""),
+        (b'5 \t;a \t=\t "b;c\\""\r\nhello\r\n0\r\n\r\n', b"hello", b""),
+        (b'5;a="\xff"\r\nhello\r\n0\r\n\r\n', b"hello", b""),
         (b"5\r\nhello\r\n0\r\nA: b\r\n\r\n", b"hello", b""),
         (b"1\r\na\r\n0\r\n\r\nGET / HTTP/1.1\r\n", b"a", b"GET / HTTP/1.1\r\n"),
         (b"1\r\na\r\n0\r\nA: b\r\n\r\n\r\n", b"a", b"\r\n"),
@@ -171,7 +171,7 @@ class TestExtensions:
         rest = EXTENSIONS_LIMIT % 1000
         body.feed(b"1" + b";".ljust(rest, b"a") + b"\r\nx\r\n")
         with pytest.raises(MessageError) as caught:
-            body.feed(b"1;\r\nx\r\n")
+            body.feed(b"1;a\r\nx\r\n")
         assert caught.value.what == "chunk_extension"
 
     def test_sizes_are_no_extensions(self) -> None:

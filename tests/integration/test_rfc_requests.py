@@ -221,7 +221,7 @@ def test_a_head_is_acted_on_when_it_is_whole(balancer: MakeBalancer, endpoint: M
 # RFC 9112, section 7: transfer codings
 
 
-@pytest.mark.parametrize("line", [b"3", b"0003", b"3;a", b"3;a=b", b'3;a="b;c"', b"3 ;\ta = b", b"3;;", b"3;a;b=c;d"])
+@pytest.mark.parametrize("line", [b"3", b"0003", b"3;a", b"3;a=b", b'3;a="b;c"', b"3 ;\ta = b", b"3;a;b=c;d"])
 def test_chunk_extensions_are_ignored_and_removed(line: bytes, balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     """Section 7.1.1. (That nothing of them is passed on is checked by the endpoint's strict reader.)"""
     body = line + b"\r\nabc\r\n0;x\r\n\r\n"
