@@ -14,7 +14,7 @@ help:
 	@echo "make demo      three backends and the load balancer on this machine (DEMO_ARGS='--help')"
 	@echo "make test      format, lint, types, layers, unit and integration tests; under 3 minutes"
 	@echo "make test-all  all tests, the slow ones too, on every event loop and with every parser"
-	@echo "make soak      a million connections, to our event loop and through podlb; about 5 minutes"
+	@echo "make soak      a million connections, and ten minutes of made-up requests and responses; about 15 minutes"
 	@echo "make bench     CPU per request beside HAProxy and nginx (BENCH_ARGS='--quick')"
 	@echo "make format    format the code and mend what the linter can mend"
 	@echo "make clean     remove the virtual environment, caches and build products"

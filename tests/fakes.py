@@ -24,7 +24,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([\t -~\x80-\xff]*)"
 _FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"): ((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 # Neither extensions nor leading zeros: what is read here was framed anew on its way.
-_CHUNK_SIZE = re.compile(rb"(0|[1-9a-f][0-9a-f]{0,15})\r\n")
+_CHUNK_SIZE = re.compile(rb"(0|[1-9A-Fa-f][0-9A-Fa-f]{0,15})\r\n")
 
 
 def eventually(condition: Callable[[], object], what: str = "it", *, seconds: float = DEADLINE) -> None:
