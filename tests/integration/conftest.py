@@ -19,6 +19,7 @@ from tests.eventloop.splicing import Splices
 from tests.integration.endpoint import Endpoint
 from tests.integration.harness import ALL_VARIANTS, DEFAULT_VARIANTS, Balancer, Variant
 from tests.integration.ports import BlackHole
+from tests.integration.tunnels import MakeTunnels, Port, Tunnels
 
 MakeEndpoint = Callable[..., Endpoint]
 MakeBlackHole = Callable[..., BlackHole]
@@ -78,6 +79,38 @@ def balancer(variant: Variant, endpoint: MakeEndpoint) -> Iterator[MakeBalancer]
             return balancer
 
         yield start
+
+
+@pytest.fixture
+def port() -> Iterator[Callable[..., Port]]:
+    """Make ports whose connections the test accepts itself."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Port:
+            port = Port(**options)
+            stack.callback(port.stop)
+            return port
+
+        yield make
+
+
+@pytest.fixture(params=["upgrade", "tcp"])
+def tunnels(
+    request: pytest.FixtureRequest, port: Callable[..., Port], balancer: MakeBalancer
+) -> Iterator[MakeTunnels]:
+    """Start a balancer to open tunnels through, of one kind and of the other: `tunnels(idle_timeout=1)`."""
+    ports = []
+
+    def start(*, receive_buffer: int | None = None, **overrides: Any) -> Tunnels:
+        there = port(receive_buffer=receive_buffer)
+        ports.append(there)
+        mode = "tcp" if request.param == "tcp" else "http"
+        return Tunnels(request.param, balancer(there.value, mode=mode, **overrides), there)
+
+    yield start
+    # Each direction ends by itself: with the clients alone, tunnels would go on.
+    for there in ports:
+        there.stop()
 
 
 @pytest.fixture
