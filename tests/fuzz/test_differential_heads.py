@@ -7,13 +7,13 @@ more, and what is not complete yet it may refuse later.
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lb.http1.framing import CHUNKED
 from lb.http1.head import HeadParser
+from tests.fuzz.known import KNOWN, Known, has_framing_trailer, is_known
 from tests.fuzz.readers import (
     LIMITS,
     Llhttp,
@@ -55,44 +55,15 @@ def same_message(mine: Read, theirs: Read, *, trailers: bool = True) -> str | No
     return None
 
 
-_FRAMING_TRAILER = re.compile(rb"(?is)\r\n\r\n.*\n(content-length|transfer-encoding|connection|upgrade):")
-
-# Refusals that say nothing about where a message ends: what the other reader says, where it is known to, and why.
-KNOWN = (
-    # RFC 9112, section 7.1.1: white space before the semicolon of a chunk extension is bad, but must be read.
-    ("illegal chunk header", re.compile(rb"\n[0-9A-Fa-f]+[ \t]+;")),
-    # The same for all bad white space in chunk extensions.
-    ("HttpParserError: Invalid character in chunk", re.compile(rb"\n[0-9A-Fa-f]+[^\n]*([ \t];|;[ \t]|[ \t]=|=[ \t])")),
-    # httptools has a list of methods; RFC 9110, section 9.1, says that there may be others.
-    ("HttpParserInvalidMethodError", re.compile(rb"")),
-    # PRI may only begin the preface of HTTP/2; to us it is a method like others, before HTTP/1.1.
-    ("HttpParserError: Expected HTTP/2 Connection Preface", re.compile(rb"^PRI ")),
-    ("it is not complete", re.compile(rb"^PRI ")),
-    # It takes a tab behind `chunked` for a part of it (RFC 9110, section 5.5: white space around a value is none).
-    ("it is not complete", re.compile(rb"(?i)\ntransfer-encoding:[^\n]*\t\r")),
-    ("HttpParserError: ", re.compile(rb"(?i)\ntransfer-encoding:[^\n]*\t\r")),
-    # It refuses some characters in targets that are not in RFC 3986, but that clients send: they are passed on.
-    ("HttpParserInvalidURLError", re.compile(rb"")),
-    # It ends its work at an Upgrade, whoever asks for what.
-    ("upgrade", re.compile(rb"(?i)\nupgrade:")),
-    # Fields of framing in trailers mean nothing, and are dropped (RFC 9110, section 6.5.1). They read them.
-    ("Only Transfer-Encoding: chunked", _FRAMING_TRAILER),
-    ("bad Content-Length", _FRAMING_TRAILER),
-    ("multiple Transfer-Encoding", _FRAMING_TRAILER),
-    ("HttpParserError: ", _FRAMING_TRAILER),
-    # A response may say a length as a list of equal ones (RFC 9110, section 8.6).
-    ("HttpParserError: Invalid character in Content-Length", re.compile(rb"(?i)^HTTP[^\0]*\ncontent-length:[^\n]*,")),
-    # A response with both is read by its coding (rule 3).
-    ("HttpParserError: Content-Length can't be present with", re.compile(rb"^HTTP")),
-    ("HttpParserError: Transfer-Encoding can't be present with", re.compile(rb"^HTTP")),
-    # A response that says the same length twice has that length (RFC 9112, section 6.3, rule 5).
-    ("HttpParserError: Duplicate Content-Length", re.compile(rb"(?is)^HTTP.*\ncontent-length:.*\ncontent-length:")),
-)
-
-
-def is_known(raw: bytes, refusal: str) -> bool:
-    """Is it known that another reader refuses `raw` so?"""
-    return any(refusal.startswith(said) and where.search(raw) for said, where in KNOWN)
+def compared(reader: str, mine: Read, theirs: Read | str, raw: bytes) -> str | None:
+    """Say what another reader makes of a message, if that is neither the same nor known."""
+    if isinstance(theirs, str):
+        return None if is_known(reader, raw, theirs) else f"{reader} says: {theirs}"
+    if difference := same_message(mine, theirs):
+        return f"{reader} reads another {difference}"
+    if (theirs.end < 0) is not (mine.end < 0) or theirs.end not in (-1, len(raw)):
+        return f"{reader} ends it at {theirs.end}, not {len(raw) if mine.end >= 0 else -1}"
+    return None
 
 
 def problem_of(data: bytes, streams: tuple[Stream, Stream], *, responses: bool) -> str | None:
@@ -104,29 +75,19 @@ def problem_of(data: bytes, streams: tuple[Stream, Stream], *, responses: bool) 
         return f"the recogniser says {fast.refused!r}, h11 {slow.refused!r}"
     llhttp = Llhttp(responses=responses)
     for mine in fast.messages:
-        raw = data[mine.begin : mine.end]
-        if mine.end < 0:
-            # Others find an end already that we don't take for one, or a fault that we shall find later.
+        if mine.end < 0 and mine.framing == CHUNKED:
+            # They may find a fault already in what has come, which we find when the rest of the line is here.
             break
-        alone = h11_response(raw) if responses else h11_request(raw)
-        if isinstance(alone, str):
-            if is_known(raw, alone):
-                continue
-            return f"h11 refuses: {alone}"
-        if difference := same_message(mine, alone):
-            return f"h11 reads another {difference}"
-        if alone.end != len(raw):
-            return f"h11 ends it at {alone.end}, not {len(raw)}"
-        theirs = llhttp.read(raw, complete=True)
-        if isinstance(theirs, str):
-            if not is_known(raw, theirs):
-                return f"httptools: {theirs}"
-            llhttp = Llhttp(responses=responses)
-            continue
-        if difference := same_message(mine, theirs):
-            return f"httptools reads another {difference}"
-        if _FRAMING_TRAILER.search(raw) or not mine.start[2]:
-            # It reads `Connection: close` there, and takes a 1xx in HTTP/1.0 for the last response.
+        raw = data[mine.begin : mine.end if mine.end >= 0 else len(data)]
+        if problem := compared("h11", mine, h11_response(raw) if responses else h11_request(raw), raw):
+            return problem
+        theirs = llhttp.read(raw, complete=mine.end >= 0)
+        if problem := compared("httptools", mine, theirs, raw):
+            return problem
+        is_interim = mine.start[0].startswith(b"1") and responses
+        if isinstance(theirs, str) or is_interim or has_framing_trailer(raw):
+            # It reads nothing behind what it refused, behind a 1xx in HTTP/1.0 or with `Connection: close` (that says
+            # something of the final response), nor behind such a field in a trailer section.
             llhttp = Llhttp(responses=responses)
     return None
 
@@ -139,6 +100,14 @@ def requests_problem(data: bytes) -> str | None:
 def responses_problem(data: bytes) -> str | None:
     """Say in what the readers differ about an endpoint's stream, if they do."""
     return problem_of(data, (podlb_responses(data, FAST), podlb_responses(data, SLOW)), responses=True)
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=lambda known: f"{known.reader}: {known.said}")
+def test_what_is_known_is_so(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = responses_problem if known.example.startswith(b"HTTP") else requests_problem
+    assert problem(known.example) is None
+    monkeypatch.setattr("tests.fuzz.known.KNOWN", [other for other in KNOWN if other is not known])
+    assert f"{known.reader} says: {known.said}" in (problem(known.example) or "podlb refuses it, or the others do not")
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
