@@ -196,6 +196,9 @@ class SocketTransport(WritingTransport):
         except BaseException as error:
             self._protocol_failed(error, "eof_received")
             return
+        if self._lost:
+            # It was closed there: watched again, its number would be taken for the next socket's.
+            return
         if keep_open:
             self._watch((self._interest & WRITE) | ERROR)
         else:

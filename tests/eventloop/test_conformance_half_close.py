@@ -211,3 +211,26 @@ def test_a_reset_behind_their_fin(on_loop: OnLoop) -> None:
             assert isinstance(recorder.error, BrokenPipeError | ConnectionResetError)
 
     on_loop(main)
+
+
+def test_a_protocol_that_closes_at_the_fin_and_asks_to_stay_open(on_loop: OnLoop) -> None:
+    """It is closed. And the next socket of the same number is watched as if nothing had been."""
+
+    class Closing(Recorder):
+        def eof_received(self) -> bool:
+            super().eof_received()
+            self.transport.close()
+            return True
+
+    async def main() -> None:
+        for _ in range(3):
+            recorder = Closing()
+            peer = await attach(recorder)
+            await peer.send(b"data")
+            peer.fin()
+            await recorder.until("lost")
+            assert recorder.events == ["made", "data", "eof", "lost"]
+            assert recorder.error is None
+            peer.close()
+
+    on_loop(main)

@@ -1,4 +1,4 @@
-"""Raw bytes both ways, of upgraded connections and in TCP mode: all of them, in order, at any pace, half-closed or not."""
+"""Raw bytes both ways, of upgraded connections and in TCP mode: all, in order, at any pace, half-closed or not."""
 
 from __future__ import annotations
 
