@@ -54,6 +54,7 @@ def test_the_words_for_logs_and_metrics() -> None:
         "body_timeout",
         "client_gone",
         "connect_failed",
+        "tunnel_idle",
         "drain_cut",
         "no_endpoint",
         "ok",
