@@ -54,7 +54,6 @@ def test_the_words_for_logs_and_metrics() -> None:
         "body_timeout",
         "client_gone",
         "connect_failed",
-        "tunnel_idle",
         "drain_cut",
         "no_endpoint",
         "ok",
@@ -62,6 +61,7 @@ def test_the_words_for_logs_and_metrics() -> None:
         "reset_before_head",
         "reset_in_body",
         "response_timeout",
+        "tunnel_idle",
         "waiting_limit",
     ]
 
