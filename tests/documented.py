@@ -1,8 +1,8 @@
 """The tests that docs/behaviour.md names are there and run: a pytest plugin, which conftest.py registers.
 
-An id is `tests/file.py::test_name`, or `::test_name` in the same line behind another of the same file, or a whole file.
-It stands for every set of parameters of that test. In a whole run (see `is_whole_run`) an id fails the session that no
-collected test has, or of which no test passed although the run asked for them.
+An id is `tests/file.py::test_name`, or `::test_name` in the same line behind another of the same file, or a class of
+tests, or a whole file. It stands for every set of parameters. In a whole run (see `is_whole_run`) an id fails the
+session that no collected test has, or of which no test passed although the run asked for them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ WHOLE_RUNS = ("", "not soak", "not slow and not soak")
 """The marker expressions with which the Makefile runs the suite; what they leave out need not run, but must exist."""
 
 _WORD = re.compile(r"`([^`]+)`")
+_NAME = re.compile(r"test_|Test[A-Z]")
 _TEST_FILE = re.compile(r"tests/(?:\w+/)*test_\w+\.py")
 
 
@@ -29,7 +30,7 @@ def documented_ids(text: str) -> list[str]:
             where, colons, name = word.partition("::")
             if where.startswith("tests/"):
                 path = where
-            if name.startswith("test_") or _TEST_FILE.fullmatch(word):
+            if (where.startswith("tests/") and colons) or _NAME.match(name) or _TEST_FILE.fullmatch(word):
                 ids[f"{where or path}{colons}{name}"] = None
     return list(ids)
 
@@ -113,6 +114,6 @@ class Documented:
 
 
 def _names(nodeid: str) -> list[str]:
-    """Return the ids under which the page may name a test: its own without parameters, and its file's."""
-    test = nodeid.partition("[")[0]
-    return [test, test.partition("::")[0]]
+    """Return the ids under which the page may name a test: its own without parameters, its class's, its file's."""
+    parts = nodeid.partition("[")[0].split("::")
+    return ["::".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -73,12 +73,20 @@ def test_every_test_that_the_behaviour_names_exists() -> None:
     assert len(ids) > 40
 
 
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
 def _is_test(name: str) -> bool:
-    path, colons, test = name.partition("::")
+    path, *names = name.split("::")
     if not (ROOT / path).is_file():
         return False
     nodes = ast.parse((ROOT / path).read_text()).body
-    return not colons or test in {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    for part in names:
+        found = [n for n in nodes if isinstance(n, _NAMED) and n.name == part]
+        if not found:
+            return False
+        nodes = found[0].body
+    return True
 
 
 def test_every_name_in_the_reading_order_exists() -> None:

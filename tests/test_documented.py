@@ -40,6 +40,10 @@ def test_slow():
 def test_soak():
     pass
 
+class TestClass:
+    def test_method(self):
+        pass
+
 @pytest.mark.parametrize("n", [1, pytest.param(2, marks=pytest.mark.skip(reason="not here"))])
 def test_partly(n):
     pass
@@ -110,8 +114,10 @@ def test_those_that_were_skipped(suite: Suite) -> None:
 
 
 def test_those_that_ran(suite: Suite) -> None:
-    """All parameters of a test, some of them, a whole file."""
-    assert suite.run("`tests/test_it.py::test_runs`, `::test_many`, `::test_partly`, `tests/test_it.py`") == []
+    """All parameters of a test, some of them, a class, a whole file."""
+    page = "`tests/test_it.py::test_runs`, `::test_many`, `::test_partly`, `::TestClass`, `tests/test_it.py`"
+    assert suite.run(f"{page}, `::TestClass::test_method`") == []
+    assert suite.run("`tests/test_it.py::TestNone`") == ["tests/test_it.py::TestNone does not exist"]
 
 
 def test_one_that_failed_is_told_once(suite: Suite) -> None:
@@ -152,14 +158,15 @@ def test_which_words_of_a_page_are_ids() -> None:
     page = """
     Tests in `tests/integration/`, by `tests/helper.py`, and `Host`, `a::b`, `::1`.
     | rule | `tests/test_a.py::test_one`, `::test_two`, `tests/c/test_b.py`, `::test_three` |
-    | rule | `tests/helper.py::test_four`, `tests/test_a.py::test_one` |
+    | rule | `tests/helper.py::other`, `tests/test_a.py::test_one`, `::TestFour::test_five` |
     """
     assert documented_ids(page) == [
         "tests/test_a.py::test_one",
         "tests/test_a.py::test_two",
         "tests/c/test_b.py",
         "tests/c/test_b.py::test_three",
-        "tests/helper.py::test_four",
+        "tests/helper.py::other",
+        "tests/test_a.py::TestFour::test_five",
     ]
 
 
