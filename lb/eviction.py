@@ -15,7 +15,7 @@ from typing import Protocol
 _FOUND_AT_ONCE = 256
 
 LOOK_AGAIN_SECONDS = 0.1
-"""How long nobody is looked for after nobody was found."""
+"""For how long a look is good: as long nobody is looked for again who was not found, or who would go before others."""
 
 Rank = tuple[int, float]
 """What kind of use it makes of its connection, and since when: the lowest goes first."""
@@ -39,21 +39,29 @@ class Evictor:
         self._found: list[tuple[Rank, Evictable]] = []
         """The next to go is the last."""
         self._look_at = 0.0
+        self._may_look = True
 
     def make_room(self, now: float) -> bool:
         """Close one connection. Returns False if all are in use."""
         while True:
             while self._found:
-                rank, connection = self._found.pop()
+                rank, connection = self._found[-1]
+                if rank[0] and now >= self._look_at:
+                    # By now others may idle, who go first.
+                    self._found.clear()
+                    break
+                self._found.pop()
                 if connection.eviction_rank() == rank:
                     connection.evict()
                     return True
-            if now < self._look_at:
+            if now < self._look_at and not self._may_look:
                 return False
+            self._look_at = now + LOOK_AGAIN_SECONDS
             ranks = ((connection.eviction_rank(), connection) for connection in self._connections())
             candidates = [(rank, connection) for rank, connection in ranks if rank is not None]
             self._found = heapq.nsmallest(_FOUND_AT_ONCE, candidates, key=lambda found: found[0])
-            if not self._found:
-                self._look_at = now + LOOK_AGAIN_SECONDS
-                return False
             self._found.reverse()
+            # With nobody to go a look so soon again would only cost time.
+            self._may_look = bool(self._found)
+            if not self._found:
+                return False

@@ -95,11 +95,12 @@ class Listener:
         loop: asyncio.AbstractEventLoop,
         *,
         has_room: Callable[[int], bool] = lambda starting: True,
+        make_room: Callable[[], bool] = lambda: False,
         on_pause: Callable[[], None] = lambda: None,
     ) -> None:
         """`has_room` says before each accept whether another connection may come, beside those that are just starting.
 
-        When it says no, accepting pauses until `resume`.
+        When it says no, `make_room` may close one for it. When that says no as well, accepting pauses until `resume`.
         """
         self._sockets = list(sockets)
         # Our own loop knows a shorter way.
@@ -108,6 +109,7 @@ class Listener:
         self._factory = factory
         self._loop = loop
         self._has_room = has_room
+        self._make_room = make_room
         self._on_pause = on_pause
         self._starting: set[asyncio.Task[object]] = set()
         # Our own loop needs no task for it.
@@ -167,12 +169,16 @@ class Listener:
             await asyncio.wait(self._starting)
 
     def _accept(self, accept: Accept) -> None:
-        for _ in range(_BATCH):
+        for number in range(_BATCH):
             if not self._has_room(len(self._starting)):
-                self._is_full = True
-                self._on_pause()
-                self.pause()
-                return
+                if number:
+                    # Whether anybody waits to be let in shows in the next turn: room is made for nobody else.
+                    return
+                if not self._make_room():
+                    self._is_full = True
+                    self._on_pause()
+                    self.pause()
+                    return
             if not self._accept_one(accept):
                 return
 

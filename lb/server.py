@@ -74,6 +74,8 @@ class Server:
         self._evictor = Evictor(lambda: self.proxy.connections)
         self._pages = Pages(self.proxy, self._readiness)
         self._listed = False
+        self._is_full = False
+        """Is accepting paused because all connections are in use?"""
         self._stopping = asyncio.Event()
         self._skip_delay = asyncio.Event()
         self._all_closed = asyncio.Event()
@@ -88,6 +90,7 @@ class Server:
             partial(Downstream if config.mode == "http" else TcpDownstream, self.proxy),
             self._loop,
             has_room=self._has_room,
+            make_room=self._make_room,
             on_pause=self._accept_paused,
         )
         names = frozenset({"localhost", config.admin_host.lower()})
@@ -126,16 +129,22 @@ class Server:
     # Room for connections
 
     def _has_room(self, starting: int) -> bool:
-        proxy = self.proxy
-        return len(proxy.connections) + starting < self._config.max_connections or (
-            self._evictor.make_room(proxy.clock())
-        )
+        return len(self.proxy.connections) + starting < self._config.max_connections
+
+    def _make_room(self) -> bool:
+        if not self._evictor.make_room(self.proxy.clock()):
+            return False
+        self._is_full = False
+        return True
 
     def _accept_paused(self) -> None:
-        counters = self.proxy.service.metrics.values
-        if not counters[metrics.ACCEPT_PAUSES]:
-            log.warning("maxConnections (%d) are open: accepting pauses until one closes", self._config.max_connections)
-        counters[metrics.ACCEPT_PAUSES] += 1
+        if not self._is_full:
+            self._is_full = True
+            counters = self.proxy.service.metrics.values
+            if not counters[metrics.ACCEPT_PAUSES]:
+                limit = self._config.max_connections
+                log.warning("maxConnections (%d) are open and in use: accepting pauses until one is not", limit)
+            counters[metrics.ACCEPT_PAUSES] += 1
         # One that is in use now may soon idle: nobody tells of that.
         self._loop.call_later(LOOK_AGAIN_SECONDS, self._try_to_accept)
 
@@ -144,6 +153,7 @@ class Server:
             self.listener.resume()
 
     def _connection_closed(self) -> None:
+        self._is_full = False
         self._try_to_accept()
         if not self.proxy.connections:
             self._all_closed.set()

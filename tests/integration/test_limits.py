@@ -2,39 +2,105 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from lb import metrics
 from tests.fakes import eventually, request
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
-from tests.integration.endpoint import never
+from tests.integration.endpoint import never, respond_when, response
 from tests.integration.harness import Variant
 from tests.integration.load import load
 from tests.integration.processes import LoadBalancer
+from tests.integration.tunnels import ManualClock
 
 pytestmark = pytest.mark.any_parser
 
 
 def test_accepting_pauses_at_max_connections(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
-    a = endpoint()
+    goes_on = threading.Event()
+    a = endpoint(default=respond_when(goes_on, response()))
     lb = balancer(a, max_connections=3)
-    clients = []
-    for _ in range(3):
-        clients.append(lb.client())
-        assert clients[-1].get().status == 200
-    # The kernel completes its handshake, but nobody answers it.
+    clients = [lb.client() for _ in range(3)]
+    for client in clients:
+        client.send(request())
+    a.wait_for_requests(3)
+    # The kernel completes its handshake, but nobody answers it: all are in use.
     waiting = lb.client()
     waiting.send(request("GET", "/waiting"))
     eventually(lambda: lb.counter(metrics.ACCEPT_PAUSES) == 1, "the pause")
-    for client in clients:
-        assert client.get().status == 200, "those that are there are served"
     assert waiting.is_silent()
     assert lb.counter(metrics.CONNECTIONS) == 3
+    assert lb.counter(metrics.EVICTIONS) == 0
     assert b"/waiting" not in [m.target for m in a.heads]
-    clients[0].close()
+    # One that idles makes room, although nobody closed it.
+    goes_on.set()
     assert waiting.read_response().status == 200
-    assert lb.counter(metrics.CONNECTIONS) == 4
+    assert lb.counter(metrics.EVICTIONS) == 1
+    assert sum(client.read_response().status == 200 for client in clients) == 3, "each was answered before"
     assert any("maxConnections (3)" in text for text in lb.warnings)
+
+
+def test_idle_ones_make_room_the_oldest_first(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    clock = ManualClock()
+    lb = balancer(endpoint(), max_connections=3, clock=clock)
+    clients = [lb.client() for _ in range(3)]
+    for client in (clients[1], clients[2], clients[0]):
+        clock.now += 1
+        assert client.get().status == 200
+    assert lb.client().get().status == 200
+    assert clients[1].how_closed() == "fin"
+    clock.now += 1
+    # Used again in the meantime: it is not the oldest any more.
+    assert clients[2].get().status == 200
+    assert lb.client().get().status == 200
+    assert clients[0].how_closed() == "fin"
+    assert clients[2].get().status == 200
+    assert lb.counter(metrics.EVICTIONS) == 2
+    assert lb.counter(metrics.ACCEPT_PAUSES) == 0
+
+
+def test_then_those_whose_head_is_unfinished_longest(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    clock = ManualClock()
+    lb = balancer(endpoint(), max_connections=3, clock=clock)
+    slow = []
+    for sent in (b"GET / HTTP/1.1\r\n", b"", b"G"):
+        slow.append(lb.client())
+        slow[-1].send(sent)
+        count = len(slow)
+        eventually(lambda: lb.counter(metrics.CONNECTIONS) == count, "its turn")  # noqa: B023
+        clock.now += 1
+    first = lb.client()
+    assert first.get().status == 200
+    assert slow[0].how_closed() in ("fin", "reset")
+    clock.now += 1
+    # The first one idles now: it goes before the others, that are slow for longer.
+    second = lb.client()
+    assert second.get().status == 200
+    assert first.how_closed() == "fin"
+    clock.now += 1
+    second.send(b"GET /slow HTTP/1.1\r\n")
+    eventually(lambda: any(c._inbox.data for c in lb.server.proxy.connections if not c._exchange), "its beginning")
+    clock.now += 1
+    assert lb.client().get().status == 200
+    assert slow[1].how_closed() == "fin"
+    assert slow[2].is_silent()
+    assert second.is_silent()
+
+
+def test_an_exchange_is_never_cut_for_another(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    goes_on = threading.Event()
+    a = endpoint(respond_when(goes_on, response(b"late")))
+    lb = balancer(a, max_connections=2)
+    busy = lb.client()
+    busy.send(request())
+    a.wait_for_requests(1)
+    for _ in range(5):
+        assert lb.client().get().status == 200
+    goes_on.set()
+    assert busy.read_response().body == b"late"
+    assert lb.counter(metrics.EVICTIONS) == 4
 
 
 def test_it_goes_on_so_and_warns_once(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
