@@ -156,6 +156,61 @@ def test_a_response_that_ended_says_whether_the_request_was_complete(state: str)
         assert state_of(exchange) == expected
 
 
+@pytest.mark.parametrize("state", STATES)
+def test_a_commit_is_stamped_where_it_is_possible(state: str) -> None:
+    exchange = at(WAYS[state])
+    expected = EXPECTED[state, "COMMIT"]
+    if expected is None:
+        with pytest.raises(ExchangeError, match=f"COMMITTED in {state}"):
+            exchange.committed(503, 2.0)
+        assert state_of(exchange) == state
+        assert (exchange.status, exchange.first_byte) == (0, 0.0)
+    else:
+        exchange.committed(503, 2.0)
+        assert state_of(exchange) == expected
+        assert (exchange.status, exchange.first_byte) == (503, 2.0)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_an_answer_is_a_head_a_commit_an_end_and_all_there_was(state: str) -> None:
+    exchange = at(WAYS[state])
+    held = EXPECTED[state, "RHEAD"]
+    committed = None if held is None else EXPECTED[held, "COMMIT"]
+    expected = None if committed is None else EXPECTED[committed, "REND"]
+    if expected is None:
+        with pytest.raises(ExchangeError, match=f"RESPONSE_HEAD_RECEIVED in {state}"):
+            exchange.answered(204, 2.0)
+        assert state_of(exchange) == state
+        assert (exchange.status, exchange.first_byte, exchange.end, exchange.end_reason) == (0, 0.0, 0.0, None)
+    else:
+        exchange.answered(204, 2.0)
+        assert state_of(exchange) == expected
+        assert (exchange.status, exchange.first_byte, exchange.end) == (204, 2.0, 2.0)
+        with pytest.raises(ExchangeError, match="twice"):
+            exchange.ended(EndReason.OK, 3.0)
+
+
+# Before there is a request head nothing but the request itself, or its client's end, can happen. An exchange is made
+# when its head is here, so that no call leads to these states.
+_BEFORE = {"HEAD": "BODY", "WHOLE": "DONE", "CLOST": "LOST"}
+
+
+@pytest.mark.parametrize("response", ResponseState)
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_event_before_there_is_a_head(response: ResponseState, name: str) -> None:
+    exchange = new_exchange()
+    exchange._state = RequestState.WAIT_HEAD * len(ResponseState) + response
+    before = state_of(exchange)
+    assert before == f"WAIT_HEAD/{response.name}"
+    if name in _BEFORE:
+        exchange.happened(EVENTS[name])
+        assert state_of(exchange) == f"{_BEFORE[name]}/{response.name}"
+    else:
+        with pytest.raises(ExchangeError, match=f"{EVENTS[name].name} in {before}"):
+            exchange.happened(EVENTS[name])
+        assert state_of(exchange) == before
+
+
 @pytest.mark.parametrize("complete", [True, False])
 def test_an_exchange_begins_with_its_head_and_nothing_else(complete: bool) -> None:
     request = new_request(b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: abc\r\n\r\n")
