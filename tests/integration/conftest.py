@@ -95,9 +95,7 @@ def port() -> Iterator[Callable[..., Port]]:
 
 
 @pytest.fixture(params=["upgrade", "tcp"])
-def tunnels(
-    request: pytest.FixtureRequest, port: Callable[..., Port], balancer: MakeBalancer
-) -> Iterator[MakeTunnels]:
+def tunnels(request: pytest.FixtureRequest, port: Callable[..., Port], balancer: MakeBalancer) -> Iterator[MakeTunnels]:
     """Start a balancer to open tunnels through, of one kind and of the other: `tunnels(idle_timeout=1)`."""
     ports = []
 

@@ -180,4 +180,3 @@ def read_all(end: Client) -> bytes:
     while data := end.socket.recv(1 << 20):
         digest.update(data)
     return digest.digest()
-
