@@ -38,6 +38,11 @@ class Run:
         self.number = 0
         self.counts: Counter[str] = Counter()
 
+    @property
+    def is_single(self) -> bool:
+        """Is one input run again, which says nothing about all of them?"""
+        return self._only is not None
+
     def random(self, number: int) -> Random:
         """Return what input `number` is drawn from."""
         return Random(f"{self.seed}/{self.name}/{number}")

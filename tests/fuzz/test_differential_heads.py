@@ -123,7 +123,7 @@ def test_requests(seconds: float) -> None:
         run.counts["refused"] += bool(read.refused)
     run.report()
     # Neither all good nor all bad, or it shows little.
-    assert min(run.counts["read"], run.counts["refused"]) > run.counts["inputs"] // 10
+    assert run.is_single or min(run.counts["read"], run.counts["refused"]) > run.counts["inputs"] // 10
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
@@ -138,7 +138,7 @@ def test_responses(seconds: float) -> None:
         run.counts["read"] += len(read.messages)
         run.counts["refused"] += bool(read.refused)
     run.report()
-    assert min(run.counts["read"], run.counts["refused"]) > run.counts["inputs"] // 10
+    assert run.is_single or min(run.counts["read"], run.counts["refused"]) > run.counts["inputs"] // 10
 
 
 @given(st.randoms(use_true_random=False))

@@ -267,15 +267,20 @@ def test_clients_in_the_queue_are_served(start: Start, clients: Connect, endpoin
 def test_clients_held_back_by_max_connections_are_served(
     start: Start, clients: Connect, endpoint: MakeEndpoint
 ) -> None:
-    a = endpoint()
+    goes_on = threading.Event()
+    a = endpoint(respond_when(goes_on, response()))
     lb = start(a, "--max-connections=1")
     first = clients(lb)
-    assert first.get().status == 200
+    first.send(request())
+    a.wait_for_requests(1)
     waiting = [clients(lb) for _ in range(5)]
     for client in waiting:
         client.send(request())
     lb.wait_for("maxConnections")
     lb.signal(signal.SIGTERM)
+    lb.wait_for("draining: 6 connections")
+    goes_on.set()
+    assert first.read_response().status == 200
     for client in waiting:
         message = client.read_response()
         assert (message.status, message.get(b"connection")) == (200, b"close")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from lb.endpoint import Endpoint, make_endpoint
+from lb.tunnel import Tunnel
 from tests.fakes import DEADLINE, Client, Message, Stream, read_request_head, request
 from tests.integration.harness import Balancer
 from tests.integration.long_bodies import send_body
@@ -111,7 +112,10 @@ class Tunnels:
         def count() -> int:
             total = 0
             for tunnel in self.lb.server.proxy.connections:
-                for side in (tunnel._client, tunnel._endpoint):  # type: ignore[attr-defined]
+                if not isinstance(tunnel, Tunnel):
+                    # It is not connected yet.
+                    continue
+                for side in (tunnel._client, tunnel._endpoint):
                     total += side.transport.get_write_buffer_size()
             return total
 
