@@ -160,7 +160,10 @@ class ServingLoop(WatchingLoop):
             ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        under = self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        # A peer that closes behind the handshake may be gone before who waited for it comes to ask.
+        for name in ("socket", "sockname", "peername"):
+            ssl_protocol._extra.setdefault(name, under.get_extra_info(name))
         transport: asyncio.BaseTransport = ssl_protocol._app_transport
         return transport
 

@@ -36,7 +36,7 @@ class Known(NamedTuple):
     """A message that podlb accepts and the reader refuses so."""
 
 
-_SPACED_EXTENSION = re.compile(rb"\n[0-9A-Fa-f]+(?:[ \t]*;[^\n]*)?(?:[ \t];|;[ \t]|[ \t]=|=[ \t])[^\n]*\r\n")
+_SPACED_EXTENSION = re.compile(rb"\n[0-9A-Fa-f]+(?:[ \t]*;[^\n]*)?(?:[ \t]+;|;[ \t]|[ \t]=|=[ \t])[^\n]*\r\n")
 
 KNOWN = (
     Known(
@@ -143,6 +143,13 @@ KNOWN = (
         "HttpParserError: Invalid character in Content-Length",
         re.compile(rb"(?i)^HTTP[^\0]*\ncontent-length:[^\n]*,"),
         _OK + b"Content-Length: 2, 2\r\n\r\nok",
+    ),
+    Known(
+        "RFC 9112, section 6.3, rule 1: no 1xx has a body; it knows that of those that it knows",
+        "httptools",
+        "it is not complete",
+        re.compile(rb"^HTTP/1\.[01] 1(?!0[0-3])"),
+        b"HTTP/1.1 199 Wait\r\nContent-Length: 5\r\n\r\n",
     ),
     Known(
         "RFC 9112, section 6.3, rule 5: a response that says the same length twice has that length",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import struct
 import sys
 
 _SOURCES = 20
@@ -21,6 +22,8 @@ async def drip(number: int, port: int, made: asyncio.Semaphore) -> None:
         sock = socket.socket()
         sock.setblocking(False)
         try:
+            # At the end a reset: ten thousand ports in TIME_WAIT would be in the way of other tests.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             # One address has too few ports for very many.
             sock.bind((f"127.0.1.{1 + number % _SOURCES}", 0))
             async with made:
