@@ -24,6 +24,7 @@ from tests.integration.tunnels import MakeTunnels, Port, Tunnels
 MakeEndpoint = Callable[..., Endpoint]
 MakeBlackHole = Callable[..., BlackHole]
 MakeBalancer = Callable[..., Balancer]
+MakePort = Callable[..., Port]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,8 +83,8 @@ def balancer(variant: Variant, endpoint: MakeEndpoint) -> Iterator[MakeBalancer]
 
 
 @pytest.fixture
-def port() -> Iterator[Callable[..., Port]]:
-    """Make ports whose connections the test accepts itself."""
+def port(balancer: MakeBalancer) -> Iterator[MakePort]:
+    """Make ports whose connections the test accepts itself; they are closed before the balancer is stopped."""
     with ExitStack() as stack:
 
         def make(**options: Any) -> Port:
@@ -95,7 +96,7 @@ def port() -> Iterator[Callable[..., Port]]:
 
 
 @pytest.fixture(params=["upgrade", "tcp"])
-def tunnels(request: pytest.FixtureRequest, port: Callable[..., Port], balancer: MakeBalancer) -> Iterator[MakeTunnels]:
+def tunnels(request: pytest.FixtureRequest, port: MakePort, balancer: MakeBalancer) -> Iterator[MakeTunnels]:
     """Start a balancer to open tunnels through, of one kind and of the other: `tunnels(idle_timeout=1)`."""
     ports = []
 
