@@ -251,6 +251,9 @@ class Upstream(asyncio.Protocol):
             if self._interims > _INTERIM_LIMIT:
                 raise MessageError(502, "interim", "too many interim responses")
             if response.status == 101:
+                if self.transport.is_closing():
+                    # Read behind a write that failed: nothing can follow it.
+                    raise MessageError(502, "upgrade", "a switch of protocols on a connection that broke")
                 self._buffer = b""
                 sink.upgrade_received(self, response, data[end:])
                 return
