@@ -127,5 +127,30 @@ def test_while_all_are_in_use_nobody_is_looked_for_again_at_once() -> None:
     assert house.looks == 2
 
 
+def test_those_who_idle_by_now_go_before_those_found_in_a_head() -> None:
+    house = House((1, 1.0), (1, 2.0), (1, 3.0))
+    assert house.make_room(NOW) == (1, 1.0)
+    house.add((0, 9.0))
+    assert house.make_room(NOW + LOOK_AGAIN_SECONDS) == (0, 9.0)
+
+
+def test_a_look_at_many_that_made_little_room_is_not_repeated_at_once() -> None:
+    """With nearly all in use each new client would cost a look at all of them."""
+    house = House(*[None] * 9_999, (0, 1.0))
+    assert house.make_room(NOW) == (0, 1.0)
+    house.connections[0].rank = (0, 2.0)
+    assert house.make_room(NOW + LOOK_AGAIN_SECONDS / 2) is None
+    assert house.looks == 1
+    assert house.make_room(NOW + LOOK_AGAIN_SECONDS) == (0, 2.0)
+
+
+def test_a_look_at_few_is_repeated_at_once() -> None:
+    house = House(*[None] * 99, (0, 1.0))
+    for n in range(1, 6):
+        assert house.make_room(NOW) == (0, float(n))
+        house.add((0, n + 1.0))
+    assert house.looks == 5
+
+
 def test_without_connections_there_is_no_room_to_make() -> None:
     assert House().make_room() is None
