@@ -13,7 +13,7 @@ import asyncio
 from lb.deadline import NEVER
 from lb.errors import EndReason
 from lb.exchange import Exchange
-from lb.flow import BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
+from lb.flow import ANY_REASON, BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
 from lb.metrics import CONNECTIONS_OPEN
 from lb.progress import LOOKS, Progress
 from lb.proxy import Proxy
@@ -22,6 +22,7 @@ from lb.sockets import reset, unsent_bytes
 # A read of so many bytes is one of many: what follows goes through the kernel, and is looked at again after that.
 _BULK_READ = 65536
 _SPLICED_BYTES = 8 * 1024 * 1024
+_LINGER_SECONDS = 1.0
 
 
 class Side(asyncio.Protocol):
@@ -41,13 +42,16 @@ class Side(asyncio.Protocol):
         self.is_lost = False
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on."""
+        """Pass bytes on, unless nobody is there to take them."""
+        other = self.other
+        if other.is_lost:
+            return
         tunnel = self._tunnel
         tunnel.moved()
-        tunnel.outbox.write(self.other.transport, data)
+        tunnel.outbox.write(other.transport, data)
         if len(data) >= _BULK_READ:
             tunnel.outbox.flush()
-            self.flow.splice(self.other.transport, _SPLICED_BYTES)
+            self.flow.splice(other.transport, _SPLICED_BYTES)
 
     def spliced(self, count: int) -> None:
         """Bytes were passed on without us."""
@@ -159,7 +163,10 @@ class Tunnel:
             proxy.counters[CONNECTIONS_OPEN] -= 1
         if not other.is_lost:
             if not is_complete:
-                _end(other)
+                if side.fin and unsent_bytes(other.transport):
+                    self._linger(other)
+                else:
+                    _end(other)
             return
         proxy.exchange_ended(self._exchange, self._reason or EndReason.OK, proxy.clock())
         proxy.deadlines.remove(self)
@@ -168,6 +175,17 @@ class Tunnel:
         del side.other, other.other, self._client, self._endpoint
         proxy.connections.discard(self)
         proxy.on_connection_closed()
+
+    def _linger(self, side: Side) -> None:
+        """`side` is still taking the last of a complete stream, which nobody is there to answer any more.
+
+        Closed now, its next byte would make a reset of that: what it sends is read and dropped instead.
+        """
+        side.flow.unsplice()
+        side.flow.release(ANY_REASON)
+        self._idle = self._proxy.config.body_idle_timeout
+        self.deadline = self._look_at = self._proxy.clock() + min(_LINGER_SECONDS, self._idle / LOOKS)
+        self._proxy.file_deadline(self)
 
     def deadline_passed(self, now: float) -> None:
         """Nothing was read for as long as that may be: cut it, unless a slow reader goes on taking what was."""

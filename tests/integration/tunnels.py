@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from lb.endpoint import Endpoint, make_endpoint
-from lb.tunnel import Tunnel
-from tests.fakes import DEADLINE, Client, Message, Stream, read_request_head, request
+from lb.sockets import unsent_bytes
+from lb.tunnel import Side, Tunnel
+from tests.fakes import DEADLINE, Client, Message, Stream, eventually, read_request_head, request
 from tests.integration.harness import Balancer
 from tests.integration.long_bodies import send_body
 from tests.integration.ports import bind
@@ -99,27 +100,42 @@ class Tunnels:
         if self.kind == "upgrade":
             client.send(request("GET", "/", *ASK))
         peer = self.port.accept()
-        if self.kind == "upgrade":
+        if self.kind == "tcp":
+            ours = client.socket.getsockname()
+            eventually(lambda: self.lb.call(self._is_open, ours), "the tunnel")
+        else:
             peer.read_head()
             peer.send(SWITCH)
             head = client.stream.take_through(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 101 "), head
         return client, peer
 
+    def _is_open(self, client: object) -> bool:
+        return any(side.transport.get_extra_info("peername") == client for side in self._sides())
+
+    def _sides(self) -> list[Side]:
+        """Return both sides of every tunnel, the client's first. Not those that are not connected yet."""
+        tunnels = [tunnel for tunnel in self.lb.server.proxy.connections if isinstance(tunnel, Tunnel)]
+        return [side for tunnel in tunnels for side in (tunnel._client, tunnel._endpoint)]
+
+    def _side(self, name: str) -> Side:
+        return self._sides()[0 if name == "client" else 1]
+
     def buffered(self) -> int:
         """Return how many bytes are in the buffers of all transports of the balancer's tunnels."""
+        return self.lb.call(lambda: sum(side.transport.get_write_buffer_size() for side in self._sides()))
 
-        def count() -> int:
-            total = 0
-            for tunnel in self.lb.server.proxy.connections:
-                if not isinstance(tunnel, Tunnel):
-                    # It is not connected yet.
-                    continue
-                for side in (tunnel._client, tunnel._endpoint):
-                    total += side.transport.get_write_buffer_size()
-            return total
+    def unsent(self) -> int:
+        """Return the same, with what the kernel has of them."""
+        return self.lb.call(lambda: sum(unsent_bytes(side.transport) for side in self._sides()))
 
-        return self.lb.call(count)
+    def has_fin(self, name: str) -> bool:
+        """Has the balancer read the FIN of one side of the only tunnel?"""
+        return self.lb.call(lambda: self._side(name).fin)
+
+    def has_lost(self, name: str) -> bool:
+        """Is one side of the only tunnel lost to the balancer?"""
+        return self.lb.call(lambda: self._side(name).is_lost)
 
 
 MakeTunnels = Callable[..., Tunnels]
@@ -175,6 +191,15 @@ def fill(end: Client) -> int:
         return sent
     finally:
         end.socket.settimeout(DEADLINE)
+
+
+def fill_until(end: Client, is_enough: Callable[[], object]) -> int:
+    """Send small pieces until there is enough; return how many bytes that were."""
+    sent = 0
+    while not is_enough():
+        end.send(bytes(4096))
+        sent += 4096
+    return sent
 
 
 def read_all(end: Client) -> bytes:
