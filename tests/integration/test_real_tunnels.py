@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect
@@ -80,6 +82,27 @@ def test_many_websockets_at_once(echo_server: Endpoint, balancer: MakeBalancer) 
             for number, socket_ in enumerate(sockets):
                 assert socket_.recv(DEADLINE) == f"{number}-{turn}"
     assert lb.ends() == {"ok": 20}
+
+
+def test_aiohttp(echo_server: Endpoint, balancer: MakeBalancer) -> None:
+    """Another client, many at once, each with a long message under way; the server closes."""
+    lb = balancer(echo_server)
+    data = [os.urandom(1 << 20) for _ in range(8)]
+
+    async def talk(session: aiohttp.ClientSession, number: int) -> None:
+        async with session.ws_connect(f"http://127.0.0.1:{lb.port}/", max_msg_size=0) as socket_:
+            await socket_.send_bytes(data[number])
+            assert await socket_.receive_bytes(timeout=DEADLINE) == data[number]
+            await socket_.send_str("bye")
+            message = await socket_.receive(timeout=DEADLINE)
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1000)
+
+    async def talk_all() -> None:
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(*(talk(session, number) for number in range(len(data))))
+
+    asyncio.run(talk_all())
+    assert lb.ends() == {"ok": len(data)}
 
 
 @needs_openssl
