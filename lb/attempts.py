@@ -13,7 +13,8 @@ The rules (`docs/behaviour.md` says them for users):
  5. When all were tried, the request waits for an endpoint that returns or is new, until `endpointWait` after its head.
  6. No attempt starts later than `endpointWait` plus one `connectTimeout` after the head.
  7. An endpoint answered 503, or did not answer in time: only if `retryOn` asks for it, under rule 2's conditions, and
-    only at an endpoint that was not tried yet and is not set aside. The times of rules 5 and 6 then begin anew.
+    only at an endpoint that was not tried yet and is not set aside. The time of rule 6 then begins anew. Whoever failed
+    it so is not asked again, whatever becomes of the others, and it waits for nobody (rule 5): it had an answer.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class HeldBody:
 class Attempts:
     """The tries of one exchange that needed more than one, or has a body."""
 
-    __slots__ = ("_connect_failed", "_last", "_lost", "_retries", "_reused", "_rules", "_since", "count")
+    __slots__ = ("_connect_failed", "_failed", "_last", "_lost", "_retries", "_reused", "_rules", "_since", "count")
 
     def __init__(self, rules: RetryRules, head_received: float) -> None:
         self._rules = rules
@@ -103,6 +104,7 @@ class Attempts:
         self._connect_failed: set[EndpointKey] = set()
         self._lost: set[EndpointKey] = set()
         self._reused: set[EndpointKey] = set()
+        self._failed: set[EndpointKey] = set()
         self._last: EndpointKey | None = None
         self._retries = 0
         self.count = 0
@@ -111,11 +113,11 @@ class Attempts:
     @property
     def wait_deadline(self) -> float:
         """Until when the request may wait for an endpoint."""
-        return self._since + self._rules.endpoint_wait
+        return self._since if self._failed else self._since + self._rules.endpoint_wait
 
     def may_start(self, now: float) -> bool:
         """May another attempt start at `now`?"""
-        return now <= self.wait_deadline + self._rules.connect_timeout
+        return now <= self._since + self._rules.endpoint_wait + self._rules.connect_timeout
 
     def connect_failed(self, key: EndpointKey) -> Next:
         """A connect failed: nothing was sent."""
@@ -157,13 +159,13 @@ class Attempts:
             return None
         if body is not None and not body.is_whole:
             return None
-        tried = self._connect_failed | self._lost | self._reused | {key}
+        tried = self._connect_failed | self._lost | self._reused | self._failed | {key}
         endpoint = policy.pick_again(key, _Union(tried, set_aside.out(now)))
         if endpoint is not None:
             self._retries += 1
             self.count += 1
             self._last = key
-            self._lost.add(key)
+            self._failed.add(key)
             self._since = now
         return endpoint
 
@@ -173,7 +175,7 @@ class Attempts:
             return None
         after = self._last or ("", "", 0)
         out = set_aside.out(now)
-        tried = self._connect_failed | self._lost
+        tried = self._connect_failed | self._lost | self._failed
         # A pooled connection that died says little about its endpoint: it comes before those that are set aside.
         endpoint = policy.pick_again(after, _Union(tried, self._reused, out)) or policy.pick_again(
             after, _Union(tried, out)
@@ -185,13 +187,13 @@ class Attempts:
                 endpoint = _only(policy, key, tried)
                 if endpoint is not None:
                     return endpoint
-        return policy.pick_again(after, _Union(self._connect_failed, out))
+        return policy.pick_again(after, _Union(self._connect_failed, self._failed, out))
 
     def choose_returned(self, policy: Policy, set_aside: SetAside, now: float) -> Endpoint | None:
         """Return an endpoint that has returned or is new since all were tried, or None: go on waiting."""
         if not self.may_start(now):
             return None
-        return policy.pick_again(self._last or ("", "", 0), set_aside.out(now))
+        return policy.pick_again(self._last or ("", "", 0), _Union(self._failed, set_aside.out(now)))
 
 
 class _Union:

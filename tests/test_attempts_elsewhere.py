@@ -103,13 +103,40 @@ class TestTheEndpointFailedIt:
         assert service.elsewhere(A, failure) == "b"
         assert name(service.policy.pick(None, (), HEAD_RECEIVED)) == "b"
 
-    def test_the_times_for_finding_a_connection_begin_anew(self, failure: Failure) -> None:
+    def test_the_time_for_finding_a_connection_begins_anew(self, failure: Failure) -> None:
         """It took its time to fail; without this a connect that fails then would be the end."""
         service = Service(rules=BOTH)
         assert service.elsewhere(A, failure, at=HEAD_RECEIVED + 60) == "b"
-        assert service.attempts.wait_deadline == HEAD_RECEIVED + 63
         service.connect_failed(B, at=HEAD_RECEIVED + 61)
         assert service.choose(HEAD_RECEIVED + 61) == "c"
+        assert service.attempts.may_start(HEAD_RECEIVED + 64)
+        assert not service.attempts.may_start(HEAD_RECEIVED + 64.1)
+
+    def test_it_waits_for_nobody(self, failure: Failure) -> None:
+        service = Service(rules=BOTH)
+        assert service.elsewhere(A, failure, at=HEAD_RECEIVED + 60) == "b"
+        assert service.attempts.wait_deadline == HEAD_RECEIVED + 60
+
+    def test_it_is_not_asked_again_when_the_others_cannot_be_reached(self, failure: Failure) -> None:
+        service = Service(A, B, rules=BOTH)
+        assert service.elsewhere(A, failure) == "b"
+        service.connect_failed(B)
+        assert service.choose() is None
+        assert service.choose_returned(HEAD_RECEIVED) is None
+        assert service.choose_returned(HEAD_RECEIVED + 1.0) == "b", "it has returned"
+
+    def test_nor_when_their_connections_die(self, failure: Failure) -> None:
+        service = Service(A, B, rules=BOTH)
+        assert service.elsewhere(A, failure) == "b"
+        assert service.lost(B) is Next.TRY
+        assert service.choose() == "b", "for it may be back"
+
+    def test_nor_when_it_was_set_aside_since(self, failure: Failure) -> None:
+        service = Service(A, B, rules=BOTH)
+        assert service.elsewhere(A, failure) == "b"
+        service.put_aside(A)
+        service.connect_failed(B)
+        assert service.choose() is None
 
     def test_but_not_if_there_is_no_other(self, failure: Failure) -> None:
         service = Service(A, rules=BOTH)
