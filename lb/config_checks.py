@@ -17,6 +17,12 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 
 Discovery = Literal["static", "file"]
 
+# Protocols in which requests would follow that nobody reads.
+_OTHER_HTTP = frozenset({"h2", "h2c", "http", "tls"})
+
+# RFC 4291, section 2.5.5.2.
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
 _NAME_BACKENDS = 'set backends (a list of "host:port") or backendsFile (the path of a JSON list of the same)'
 _KUBERNETES = "Kubernetes discovery is not built yet"
 
@@ -134,23 +140,32 @@ def _check_ports(config: Config, places: Mapping[str, str]) -> None:
 
 def _check_upgrades(config: Config, places: Mapping[str, str]) -> None:
     for number, name in enumerate(config.allowed_upgrades, 1):
+        # With a version as well: what is wrong with "HTTP/2.0" is not its spelling.
+        if name.partition("/")[0].lower() in _OTHER_HTTP:
+            raise ConfigError(
+                f"{places['allowedUpgrades']}: entry {number}: {show(name)} would carry requests past every rule of "
+                'podlb: remove it, or balance whole connections with mode "tcp"'
+            )
         if not _TOKEN.fullmatch(name):
             raise ConfigError(
                 f"{places['allowedUpgrades']}: entry {number}: {show(name)} is not the name of a protocol, "
                 'such as "websocket" (no version)'
             )
-        if name.lower() in ("h2c", "http", "tls"):
-            raise ConfigError(
-                f"{places['allowedUpgrades']}: entry {number}: {show(name)} would carry requests past every rule of "
-                'podlb: remove it, or balance whole connections with mode "tcp"'
-            )
 
 
 def _check_trusted(config: Config, places: Mapping[str, str]) -> None:
     try:
-        config.trusted_networks()
+        networks = config.trusted_networks()
     except ValueError as exc:
         raise ConfigError(f"{places['trustedProxies']}: {exc}") from None
+    for text, network in zip(config.trusted_proxies, networks, strict=True):
+        if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+            # IPv4 clients are known by their own addresses, also on a listener for both families.
+            first = network.network_address.ipv4_mapped
+            raise ConfigError(
+                f"{places['trustedProxies']}: {text}: no client has such an address: "
+                f"write {first}/{network.prefixlen - 96} for the network"
+            )
 
 
 def _overlap(host: str, other: str) -> bool:

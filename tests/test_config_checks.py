@@ -212,7 +212,7 @@ def test_other_modes_are_refused(path: Path, value: object) -> None:
     assert error(path, STATIC | {"mode": value}).startswith(f"{path}: mode")
 
 
-@pytest.mark.parametrize("name", ["h2c", "H2C", "http", "HTTP", "tls", "TLS"])
+@pytest.mark.parametrize("name", ["h2c", "H2C", "h2", "http", "HTTP", "HTTP/2.0", "tls", "TLS/1.3"])
 def test_an_upgrade_past_every_rule_is_refused(path: Path, name: str) -> None:
     message = error(path, STATIC | {"allowedUpgrades": ["websocket", name]})
     assert message.startswith(f"{path}: allowedUpgrades: entry 2: {json.dumps(name)} would carry requests past")
@@ -245,6 +245,15 @@ def test_a_trusted_proxy_that_is_no_network_is_refused(path: Path, text: str) ->
 def test_bits_behind_the_prefix_are_a_slip(path: Path, text: str, network: str) -> None:
     message = error(path, STATIC, {"trustedProxies": text})
     assert message == (f"--trusted-proxies: {text}: bits are set behind the prefix: write {network} for the network")
+
+
+@pytest.mark.parametrize(
+    ("text", "network"), [("::ffff:10.0.0.0/104", "10.0.0.0/8"), ("::ffff:192.0.2.7", "192.0.2.7/32")]
+)
+def test_a_mapped_network_that_no_client_is_in_is_a_slip(path: Path, text: str, network: str) -> None:
+    message = error(path, STATIC, {"trustedProxies": text})
+    assert message == f"--trusted-proxies: {text}: no client has such an address: write {network} for the network"
+    load(path, STATIC, {"trustedProxies": f"{network},::/0"})
 
 
 @pytest.mark.parametrize("key", ["trustedProxies", "allowedUpgrades", "retryOn"])
