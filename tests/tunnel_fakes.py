@@ -10,10 +10,15 @@ from lb.balancer.round_robin import RoundRobin
 from lb.config import Config
 from lb.endpoint import Endpoint
 from lb.exchange import Exchange
-from lb.metrics import Metrics
+from lb.flow import Flow
+from lb.http1.forwarding import Request
+from lb.http1.framing import NO_BODY, Framing
+from lb.http1.message import RequestHead
+from lb.metrics import CONNECTIONS_OPEN, Metrics
 from lb.pool import Pool
 from lb.proxy import Proxy
 from lb.service import Service
+from lb.tunnel import Tunnel
 from lb.upstream import Upstream
 
 
@@ -168,3 +173,53 @@ def make_proxy(loop: Loop, *endpoints: Endpoint, **settings: Any) -> tuple[Proxy
     ended: list[Exchange] = []
     proxy.on_exchange_ended = ended.append
     return proxy, ended
+
+
+IDLE, BODY_IDLE = 100.0, 10.0
+REQUEST = Request(RequestHead(b"", b"", 1, [], []), Framing(NO_BODY), b"")
+
+
+class Pair:
+    """A tunnel between two made-up transports."""
+
+    def __init__(self, **early: Any) -> None:
+        self.loop = Loop()
+        self.proxy, self.ended = make_proxy(self.loop, tunnel_idle_timeout=IDLE, body_idle_timeout=BODY_IDLE)
+        self.proxy.counters[CONNECTIONS_OPEN] += 1
+        self.client, self.endpoint = Transport(self.loop), Transport(self.loop)
+        self.flows = Flow(), Flow()
+        exchange = Exchange(REQUEST, self.loop.now, True)
+        tunnel = Tunnel(
+            self.proxy,
+            exchange,
+            (self.client, self.flows[0]),  # type: ignore[arg-type]
+            (self.endpoint, self.flows[1]),  # type: ignore[arg-type]
+        )
+        tunnel.start(**early)
+
+    def sides(self, first: str) -> tuple[Transport, Transport]:
+        """Return the side that acts, and the other."""
+        return (self.client, self.endpoint) if first == "client" else (self.endpoint, self.client)
+
+    def pass_time(self, seconds: float) -> None:
+        self.loop.now += seconds
+        self.proxy.deadlines.expire(self.loop.now)
+        self.loop.end_turn()
+
+    def cut(self) -> None:
+        """The time of a drain is over."""
+        for connection in list(self.proxy.connections):
+            connection.abort()
+        self.loop.end_turn()
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended; None if it goes on. It ends once, and nothing of it is kept."""
+        if not self.ended:
+            assert len(self.proxy.connections) == 1
+            return None
+        (exchange,) = self.ended
+        assert not self.proxy.connections
+        assert self.proxy.deadlines.next_tick() == float("inf")
+        assert self.proxy.counters[CONNECTIONS_OPEN] == 0
+        return str(exchange.end_reason)
