@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 import threading
 
 import pytest
@@ -155,6 +158,32 @@ def test_with_few_descriptors_clients_wait_and_are_served(variant: Variant, endp
         assert outcome.statuses == {200: 60}
         assert lb.find(r"\[ERROR\]") is None
     assert len(a.requests) == 60
+
+
+@pytest.mark.one_variant
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes the limits of another process")
+def test_out_of_descriptors_it_lives_on(variant: Variant, endpoint: MakeEndpoint) -> None:
+    a = endpoint()
+    with LoadBalancer(f"--backends=127.0.0.1:{a.port}", f"--loop={variant.loop}") as lb:
+        first = lb.client()
+        assert first.get().status == 200
+        limits = resource.prlimit(lb.pid, resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir(f"/proc/{lb.pid}/fd"))
+        resource.prlimit(lb.pid, resource.RLIMIT_NOFILE, (open_now + 5, limits[1]))
+        clients = [lb.client() for _ in range(20)]
+        for client in clients:
+            client.send(request())
+        assert "raise the limit of open files" in lb.wait_for(r"\[ERROR\] can't accept.*").string
+        # Those that are in are served, by the connections that there are, or told that it is not possible.
+        assert first.get().status in (200, 503)
+        resource.prlimit(lb.pid, resource.RLIMIT_NOFILE, limits)
+        statuses = {client.read_response().status for client in clients}
+        assert 200 in statuses
+        assert statuses <= {200, 503}
+        clients += [first, lb.client()]
+        assert [client.get().status for client in clients] == [200] * 22
+        for client in clients:
+            client.close()
 
 
 @pytest.mark.parametrize("gone", [1, 3])
