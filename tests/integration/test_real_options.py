@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import Message
+from tests.fakes import Message, chunked
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
 from tests.integration.endpoint import Endpoint, respond, response
 from tests.integration.harness import Balancer
@@ -129,6 +130,48 @@ class TestCurl:
         curl(lb, "-H", "X-Empty;", "-H", "x-LOWER: a  b", "-A", "")
         assert only(a).get(b"x-empty") == b""
         assert only(a).get(b"x-lower") == b"a  b"
+
+    def test_a_field_that_curl_would_send_is_removed(self, lb: Balancer, a: Endpoint) -> None:
+        curl(lb, "-H", "Accept:", "-H", "User-Agent:")
+        assert {b"accept", b"user-agent"}.isdisjoint(only(a).names), "and none is added"
+
+    def test_next_in_other_ways_on_one_connection(self, lb: Balancer, a: Endpoint) -> None:
+        url = f"http://127.0.0.1:{lb.port}"
+        show = ("-sS", "-o", "/dev/null", "-w", "%{http_code}/%{num_connects} ")
+        options = (*show, f"{url}/1", "--next", *show, "-d", "abc", f"{url}/2", "--next", *show, "-I", f"{url}/3")
+        assert curl(lb, *options, "--next", *show) == "200/1 200/0 200/0 200/0 "
+        assert [m.method for m in a.requests] == [b"GET", b"POST", b"HEAD", b"GET"]
+
+    def test_raw_chunks_are_whole(self, lb: Balancer, a: Endpoint) -> None:
+        a.default = respond(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"abc", b"defg"))
+        assert curl(lb) == "abcdefg"
+        raw = curl(lb, "--raw")
+        assert raw.endswith("\n0\n\n")
+        assert sum(int(line, 16) for line in raw.split("\n")[::2] if line) == 7
+
+    def test_compressed_content_is_not_touched(self, lb: Balancer, a: Endpoint) -> None:
+        a.default = respond(response(gzip.compress(b"plain" * 1000), "Content-Encoding: gzip"))
+        assert curl(lb, "--compressed") == "plain" * 1000
+
+    def test_a_range_of_the_endpoint(self, lb: Balancer, a: Endpoint) -> None:
+        a.default = respond(response(b"od", "Content-Range: bytes 1-2/4", status="206 Partial Content"))
+        assert curl(lb, "-r", "1-2", "-w", "%{http_code}") == "od206"
+
+    def test_a_head_that_is_too_large(self, lb: Balancer, a: Endpoint) -> None:
+        assert curl(lb, "-o", "/dev/null", "-w", "%{http_code}", "-H", "A: " + "a" * 40_000) == "431"
+        assert curl(lb, "-o", "/dev/null", "-w", "%{http_code}", path="/" + "a" * 9_000) == "414"
+        assert a.requests == []
+
+    def test_an_upload_that_is_refused_early(
+        self, balancer: MakeBalancer, endpoint: MakeEndpoint, tmp_path: Path
+    ) -> None:
+        """Two megabytes are on their way when the 413 is there: curl reads it."""
+        file = tmp_path / "file"
+        file.write_bytes(b"x" * 2_000_000)
+        lb = balancer(endpoint(), max_request_body_bytes=1000)
+        for expect in ("Expect: 100-continue", "Expect:"):
+            out = curl(lb, "-o", "/dev/null", "-w", "%{http_code}", "-T", str(file), "-H", expect)
+            assert out == "413"
 
 
 @needs_h2load
