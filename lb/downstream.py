@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from lb.closing import OPEN, ClosingConnection, Phase
+from lb.closing import OPEN, Phase
 from lb.deadline import NEVER
 from lb.errors import EndReason
-from lb.eviction import Rank
+from lb.evictable import EvictableConnection
 from lb.exchange import Exchange
 from lb.flow import BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
 from lb.http1.forwarding import Request
@@ -17,7 +17,7 @@ from lb.http1.inbox import Inbox, body_too_large
 from lb.http1.message import MessageError
 from lb.http1.readers import CACHED_HEAD_BYTES
 from lb.http1.replies import options_reply
-from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, ENDED_OK, EVICTIONS, EXCHANGES
+from lb.metrics import CONNECTIONS, CONNECTIONS_OPEN, ENDED_OK, EXCHANGES
 from lb.proxy import Proxy
 from lb.relay import Relay
 from lb.tunnel import Tunnel
@@ -28,16 +28,13 @@ from lb.upstream import Upstream
 _BACKLOG_LIMIT = 65536
 
 
-class Downstream(ClosingConnection):
+class Downstream(EvictableConnection):
     """One client connection."""
 
     __slots__ = (
         "_answering",
         "_body",
         "_body_bytes",
-        "_exchange",
-        "_head_begun",
-        "_inbox",
         "_relay",
         "_requests",
         "forwarded_for",
@@ -356,27 +353,6 @@ class Downstream(ClosingConnection):
         else:
             # Idle, or silent since accept (browsers open spare connections): closed without a word.
             self._finish(linger=False)
-
-    # Making room
-
-    def eviction_rank(self) -> Rank | None:
-        """Return its place in the order: idle ones, unfinished heads, what is only closing still; oldest first."""
-        if self._exchange is not None:
-            return None
-        is_open = self._phase is Phase.OPEN
-        is_in_head = self._head_begun or bool(self._inbox.data)
-        return (int(is_in_head) if is_open else 2), self.deadline
-
-    def evict(self) -> None:
-        """Close without a word: there is no room for one, and no time."""
-        proxy = self._proxy
-        proxy.counters[EVICTIONS] += 1
-        # From now on there is room.
-        proxy.connections.discard(self)
-        if self._phase is Phase.OPEN:
-            self._finish(linger=False)
-        else:
-            self._reset()
 
     # Drain
 

@@ -40,7 +40,7 @@ class Connection(Timed, Protocol):
     def abort(self) -> None:
         """Stop at once."""
 
-    def eviction_rank(self) -> Rank | None:
+    def eviction_rank(self, *, closely: bool = False) -> Rank | None:
         """Return which place it has among those that go to make room, or None: it stays."""
 
     def evict(self) -> None:

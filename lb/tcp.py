@@ -99,7 +99,7 @@ class TcpDownstream(asyncio.Protocol):
     def drain(self) -> None:
         """It goes on until it ends or is cut."""
 
-    def eviction_rank(self) -> None:
+    def eviction_rank(self, *, closely: bool = False) -> None:
         """It is in use."""
 
     def evict(self) -> None:

@@ -202,7 +202,7 @@ class Tunnel:
     def drain(self) -> None:
         """It goes on until it ends or is cut."""
 
-    def eviction_rank(self) -> None:
+    def eviction_rank(self, *, closely: bool = False) -> None:
         """It is in use."""
 
     def evict(self) -> None:

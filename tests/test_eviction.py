@@ -17,9 +17,11 @@ class Connection:
         self._house = house
         self.rank = rank
         self.was_evicted = False
+        self.is_used_again = False
+        """Only a close look shows it."""
 
-    def eviction_rank(self) -> Rank | None:
-        return self.rank
+    def eviction_rank(self, *, closely: bool = False) -> Rank | None:
+        return None if closely and self.is_used_again else self.rank
 
     def evict(self) -> None:
         assert not self.was_evicted
@@ -73,6 +75,17 @@ def test_one_that_did_something_since_the_look_is_not_cut(rank: Rank | None) -> 
     used.rank = rank
     assert house.make_room() == (0, 3.0)
     assert not used.was_evicted
+
+
+def test_one_that_is_used_again_as_a_close_look_shows() -> None:
+    house = House((0, 1.0), (0, 2.0))
+    for connection in house.connections:
+        connection.is_used_again = True
+    assert house.make_room(NOW) is None
+    assert house.make_room(NOW) is None
+    assert house.looks == 1
+    house.connections[1].is_used_again = False
+    assert house.make_room(NOW + LOOK_AGAIN_SECONDS) == (0, 2.0)
 
 
 def test_one_that_was_passed_over_is_found_by_the_next_look() -> None:
