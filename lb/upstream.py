@@ -209,6 +209,13 @@ class Upstream(asyncio.Protocol):
             return
         decoder = self.decoder
         if decoder is None and not self._buffer:
+            if not self.written and self.reused:
+                # It idled: this was sent before the request, of which nothing was written yet, and is no answer to it.
+                self.is_usable = False
+                self._sink = None
+                reset(self.transport)
+                sink.upstream_lost(self)
+                return
             # The common case: a head that came before, and the whole body.
             found = self._responses.latest
             if found is None or not data.startswith(found[0]):

@@ -166,3 +166,30 @@ def test_a_request_and_the_end_of_the_idle_connection_it_would_take(
             client.send(raw)
     assert client.read_response().status == 200
     assert [m.target for m in a.requests] == [b"/", b"/second"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("first", ["request", "response"])
+@pytest.mark.parametrize("end", ["open", "closed"])
+def test_a_request_and_what_nobody_asked_for_on_the_idle_connection(
+    end: str, first: str, method: str, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """Sent before the request was written it answers none, such as the 408 of a server that is tired of waiting."""
+    a = endpoint()
+    lb = balancer(a)
+    client = lb.client()
+    assert client.get().status == 200
+    eventually(lambda: lb.idle(a.value) == 1, "idling")
+    raw = request(method, "/second", body=b"abc" if method == "POST" else None)
+    with lb.frozen():
+        if first == "request":
+            client.send(raw)
+        a.connections[0].send(response(b"evil", status="408 Request Timeout"))
+        if end == "closed":
+            a.connections[0].close()
+        if first == "response":
+            client.send(raw)
+    message = client.read_response(method)
+    assert (message.status, message.body) == (200, b"ok")
+    assert [m.target for m in a.requests] == [b"/", b"/second"]
+    assert len(a.connections) == 2
