@@ -205,12 +205,12 @@ class Downstream(EvictableConnection):
             self._exchange = exchange = Exchange(request, now, True)
             self._relay.start(exchange, now)
             return
-        if request.is_for_us:
+        if request.rare.is_for_us:
             self._answer_options(request, now)
             return
         self._exchange = exchange = Exchange(request, now, False)
         self._body_bytes = 0
-        self._body = body = body_decoder(request.framing, status=400, dropped=request.named)
+        self._body = body = body_decoder(request.framing, status=400, dropped=request.rare.named)
         self._relay.start(exchange, now)
         if self._exchange is exchange:
             self._body_received(body, self._inbox.take_all())

@@ -54,7 +54,7 @@ class Relay(EndingRelay):
         request = exchange.request
         if exchange.request_id is None:
             exchange.request_id = proxy.new_request_id()
-        if request.has_body:
+        if not request.is_simple:
             self._body = HeldBody(proxy.service.rules.body_limit)
         self._dispatch.start(exchange, now)
 
@@ -153,7 +153,7 @@ class Relay(EndingRelay):
         """The endpoint has switched protocols. Raises MessageError if that is not what was asked for."""
         exchange = self.exchange
         assert exchange is not None
-        is_asked_for = response.upgrades and response.upgrades <= exchange.request.upgrades
+        is_asked_for = response.upgrades and response.upgrades <= exchange.request.rare.upgrades
         # RFC 9110, section 7.8: only behind the whole request.
         if not is_asked_for or not exchange.is_request_complete:
             raise MessageError(502, "upgrade", "a switch of protocols that nobody asked for")

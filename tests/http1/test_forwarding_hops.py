@@ -64,12 +64,12 @@ class TestMaxForwards:
     def test_options_goes_one_hop_less(self, parser: HeadParser, value: bytes, less: bytes) -> None:
         request = read(parser, b"max-forwards: " + value, start=self.OPTIONS)
         assert sent(request)[2] == b"max-forwards: " + less
-        assert not request.is_for_us
+        assert not request.rare.is_for_us
         assert request.is_simple
 
     def test_at_none_it_is_for_us(self, parser: HeadParser) -> None:
         request = read(parser, b"Max-Forwards: 0", start=self.OPTIONS)
-        assert request.is_for_us
+        assert request.rare.is_for_us
         assert not request.is_simple
 
     def test_it_is_said_once(self, parser: HeadParser) -> None:
@@ -84,7 +84,7 @@ class TestMaxForwards:
     def test_for_other_methods_it_is_passed_on_unread(self, parser: HeadParser, value: bytes) -> None:
         request = read(parser, b"Max-Forwards: " + value)
         assert values(request, b"max-forwards") == [value]
-        assert not request.is_for_us
+        assert not request.rare.is_for_us
 
 
 class TestTe:
@@ -121,7 +121,7 @@ class TestUpgrade:
         assert values(request, b"upgrade") == [goes]
         assert values(request, b"connection") == [b"Upgrade"]
         assert values(request, b"http2-settings") == []
-        assert request.upgrades == {b"websocket"}
+        assert request.rare.upgrades == {b"websocket"}
 
     @pytest.mark.parametrize(
         ("lines", "start"),
@@ -135,10 +135,10 @@ class TestUpgrade:
     def test_else_it_is_ignored(self, parser: HeadParser, lines: tuple[bytes, ...], start: bytes) -> None:
         request = read(parser, *lines, start=start)
         assert (values(request, b"upgrade"), values(request, b"connection")) == ([], [])
-        assert request.upgrades == frozenset()
+        assert request.rare.upgrades == frozenset()
 
     def test_nothing_is_allowed_by_default(self, parser: HeadParser) -> None:
-        assert read(parser, *self.ASKS, rules=ForwardingRules()).upgrades == frozenset()
+        assert read(parser, *self.ASKS, rules=ForwardingRules()).rare.upgrades == frozenset()
 
     def test_beside_te(self, parser: HeadParser) -> None:
         request = read(parser, *self.ASKS, b"TE: trailers")
