@@ -6,7 +6,7 @@ import asyncio
 import enum
 
 from lb.deadline import NEVER
-from lb.errors import PROXY_STATUS_ERRORS, EndReason
+from lb.errors import EndReason, proxy_status_error
 from lb.flow import ANY_REASON, Flow
 from lb.http1.replies import Problem, problem_reply
 from lb.metrics import OWN_REPLIES_4XX, OWN_REPLIES_5XX
@@ -96,7 +96,7 @@ class ClosingConnection(asyncio.Protocol):
         self._proxy.counters[OWN_REPLIES_4XX if status < 500 else OWN_REPLIES_5XX] += 1
         self.write(
             problem_reply(
-                Problem(status, detail, PROXY_STATUS_ERRORS[reason], word, retry_after),
+                Problem(status, detail, proxy_status_error(reason, status), word, retry_after),
                 request_id=request_id,
                 date=self._proxy.http_date(),
                 close=close,

@@ -287,7 +287,7 @@ def _describe_alternative(part: Any) -> str:
         return "one of " + ", ".join(get_args(part))
     if get_origin(part) is tuple:
         item = get_args(part)[0]
-        return "a list of texts" if item is str else f"a list (each entry: {expectation(item)})"
+        return "a list of texts" if item is str else f"a list of which each entry is {expectation(item)}"
     return {bool: "true or false", NoneType: ""}[part]
 
 

@@ -52,7 +52,7 @@ class ConnectFailure(enum.Enum):
 
 
 # RFC 9209, section 2.3: the registered error type for each reason that can stand in a reply of ours.
-PROXY_STATUS_ERRORS = {
+_PROXY_STATUS_ERRORS = {
     EndReason.REQUEST_TIMEOUT: "http_request_error",
     EndReason.BAD_REQUEST: "http_request_error",
     EndReason.CONNECT_FAILED: "proxy_internal_error",
@@ -65,3 +65,11 @@ PROXY_STATUS_ERRORS = {
     EndReason.TUNNEL_IDLE: "connection_read_timeout",
     EndReason.DRAIN_CUT: "proxy_internal_error",
 }
+
+
+def proxy_status_error(reason: EndReason, status: int) -> str:
+    """Return the registered error type (RFC 9209, section 2.3) for a reply of ours. KeyError: it can't stand in one."""
+    if reason is EndReason.BODY_TIMEOUT and status == 504:
+        # It is the endpoint that did not take the body, not the client that did not send it (408).
+        return "connection_write_timeout"
+    return _PROXY_STATUS_ERRORS[reason]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lb.errors import PROXY_STATUS_ERRORS, ConnectFailure, EndReason
+from lb.errors import ConnectFailure, EndReason, proxy_status_error
 
 # RFC 9209, section 2.3.
 REGISTERED = frozenset(
@@ -76,8 +76,16 @@ def test_a_reason_is_its_word(reason: EndReason) -> None:
 def test_every_reason_that_a_client_can_be_told_has_a_registered_error_type() -> None:
     # There is nobody left to tell, or the response has begun, or all is well.
     never_told = {EndReason.OK, EndReason.CLIENT_GONE, EndReason.RESET_IN_BODY}
-    assert set(PROXY_STATUS_ERRORS) == set(EndReason) - never_told
-    assert set(PROXY_STATUS_ERRORS.values()) <= REGISTERED
+    for reason in set(EndReason) - never_told:
+        assert {proxy_status_error(reason, 408), proxy_status_error(reason, 504)} <= REGISTERED
+    for reason in never_told:
+        with pytest.raises(KeyError):
+            proxy_status_error(reason, 502)
+
+
+def test_a_body_that_stands_still_is_the_fault_of_who_stands_still() -> None:
+    assert proxy_status_error(EndReason.BODY_TIMEOUT, 408) == "http_request_error"
+    assert proxy_status_error(EndReason.BODY_TIMEOUT, 504) == "connection_write_timeout"
 
 
 @pytest.mark.parametrize("failure", ConnectFailure)

@@ -286,6 +286,7 @@ def test_an_endpoint_that_does_not_take_the_body(balancer: MakeBalancer, endpoin
     try:
         message = client.read_response("POST")
         assert (message.status, reason(message)) == (504, "body_timeout")
+        assert b"error=connection_write_timeout" in (message.get(b"proxy-status") or b"")
     finally:
         done.set()
         client.close()
