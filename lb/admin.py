@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from lb import metrics
+from lb.discovery.status import SyncStatus
 from lb.http1.forwarding import prepare_request
 from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.message import MessageError, RequestHead
@@ -32,8 +33,9 @@ Answer = tuple[int, bytes, bytes]
 class Pages:
     """What the two ports serve. `is_ready` says whether requests should come here, else why not."""
 
-    def __init__(self, proxy: Proxy, is_ready: Callable[[], tuple[bool, str]]) -> None:
+    def __init__(self, proxy: Proxy, is_ready: Callable[[], tuple[bool, str]], sync: SyncStatus | None = None) -> None:
         self._proxy = proxy
+        self._sync = sync
         self._is_ready = is_ready
         self._pages: dict[bytes, Callable[[RequestHead], Answer]] = {
             b"/livez": self._livez,
@@ -66,7 +68,7 @@ class Pages:
         from lb.exposition import render
 
         accept = b",".join(head.values(b"accept")).decode("latin-1")
-        content, content_type = render(self._proxy.service, self._proxy.clock(), accept)
+        content, content_type = render(self._proxy.service, self._proxy.clock(), accept, self._sync)
         return 200, content_type.encode(), content
 
     def _endpoints(self, head: RequestHead) -> Answer:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from lb.config import BackendError, Config, ConfigError
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 
-Discovery = Literal["static", "file"]
+Discovery = Literal["static", "file", "kubernetes"]
 
 # Protocols in which requests would follow that nobody reads.
 _OTHER_HTTP = frozenset({"h2", "h2c", "http", "tls"})
@@ -23,32 +23,14 @@ _OTHER_HTTP = frozenset({"h2", "h2c", "http", "tls"})
 # RFC 4291, section 2.5.5.2.
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
-_NAME_BACKENDS = 'set backends (a list of "host:port") or backendsFile (the path of a JSON list of the same)'
-_KUBERNETES = "Kubernetes discovery is not built yet"
 
 NOT_BUILT: dict[str, str] = {
-    "discovery": f"{_KUBERNETES}; {_NAME_BACKENDS}",
-    "backendServiceName": _KUBERNETES,
-    "namespace": _KUBERNETES,
-    "backendPort": f"a port is looked up by its name only in Kubernetes, and {_KUBERNETES}",
-    "kubeconfig": _KUBERNETES,
-    "endpointsApi": _KUBERNETES,
-    "snapshotFile": f"only Kubernetes discovery needs a snapshot to start from, and {_KUBERNETES}",
-    "snapshotMaxAge": f"only Kubernetes discovery needs a snapshot to start from, and {_KUBERNETES}",
-    "panic": "in this version every endpoint of the snapshot counts as ready",
     "policy": "this version has round_robin only",
     "endpointHistograms": "this version counts by endpoint but keeps no histograms of each",
     "tracing": "this version passes traceparent on but makes none",
     "accessLog": "this version writes no access log",
     "accessLogSample": "this version writes no access log",
 }
-
-# Beside the default: what is in force already.
-_IN_FORCE: dict[str, Callable[[Any], bool]] = {
-    "discovery": lambda value: value != "kubernetes",
-    "backendPort": lambda value: isinstance(value, int),
-}
-
 
 _DEFAULTS = Config()
 
@@ -60,6 +42,7 @@ def settle(config: Config, places: Mapping[str, str]) -> Discovery:
     """
     _refuse_what_is_not_built(config, places)
     discovery = _settle_discovery(config, places)
+    _check_port_name(config, places, discovery)
     _check_backends(config, places, discovery)
     _check_ports(config, places)
     _check_upgrades(config, places)
@@ -78,7 +61,7 @@ def _refuse_what_is_not_built(config: Config, places: Mapping[str, str]) -> None
         if key not in places or key not in NOT_BUILT:
             continue
         value, default = getattr(config, attribute), getattr(_DEFAULTS, attribute)
-        if value == default or (key in _IN_FORCE and _IN_FORCE[key](value)):
+        if value == default:
             continue
         raise ConfigError(
             f"{places[key]}: {show(value)} is not built yet ({NOT_BUILT[key]}): remove it or set it to {show(default)}"
@@ -92,7 +75,7 @@ def _settle_discovery(config: Config, places: Mapping[str, str]) -> Discovery:
             raise ConfigError(f'{places["discovery"]}: "static" needs backends: set a list of "host:port"')
         case "file" if not has_file:
             raise ConfigError(f'{places["discovery"]}: "file" needs backendsFile: set the path of a JSON list')
-        case "static" | "file":
+        case "static" | "file" | "kubernetes":
             return config.discovery
     if has_static and has_file:
         raise ConfigError(
@@ -100,10 +83,17 @@ def _settle_discovery(config: Config, places: Mapping[str, str]) -> Discovery:
             "remove one, or set discovery to static or file"
         )
     if has_static or has_file:
+        # Also beside a backendServiceName: so the file of a deployment can be tried out with other endpoints.
         return "static" if has_static else "file"
-    if "backendServiceName" in places:
-        raise ConfigError(f"{places['backendServiceName']}: {_KUBERNETES}: {_NAME_BACKENDS} instead")
-    raise ConfigError(f"no backends are named: {_NAME_BACKENDS}, e.g. --backends 127.0.0.1:9001,127.0.0.1:9002")
+    return "kubernetes"
+
+
+def _check_port_name(config: Config, places: Mapping[str, str], discovery: Discovery) -> None:
+    if discovery != "kubernetes" and not isinstance(config.backend_port, int):
+        raise ConfigError(
+            f"{places['backendPort']}: {show(config.backend_port)} is a port's name, which only Kubernetes knows: "
+            "write its number"
+        )
 
 
 def _check_backends(config: Config, places: Mapping[str, str], discovery: Discovery) -> None:

@@ -205,15 +205,7 @@ class Dispatch:
             detail = "the load balancer is out of descriptors, ports or memory"
             self._sink.no_upstream(503, EndReason.CONNECT_FAILED, detail, 1)
             return
-        newly, idle = proxy.service.connect_failed(key, now, trial=trial)
-        if newly:
-            _, seconds = proxy.service.set_aside.state(upstream.endpoint, now)
-            log.warning(
-                "endpoint %s is set aside for %g s: connect %s", upstream.endpoint.authority, seconds, failure.value
-            )
-            proxy.watch_returns()
-        for connection in idle:
-            connection.close()
+        proxy.connect_failed(upstream, failure, trial=trial)
         if self._tries().connect_failed(key) is Next.TRY:
             self._try_next(now)
         else:

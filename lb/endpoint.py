@@ -11,7 +11,7 @@ EndpointKey = tuple[str, str, int]
 class Endpoint(NamedTuple):
     """One address that can serve.
 
-    The identity is `key`; a change of `name`, `weight`, `node`, `zone` or `ready` describes the same endpoint.
+    The identity is `key`; whatever else changes, it is the same endpoint.
     It is a tuple so that a whole snapshot is plain data: it can cross a thread boundary and be compared.
     """
 
@@ -21,6 +21,8 @@ class Endpoint(NamedTuple):
     node: str = ""
     zone: str = ""
     ready: bool = True
+    was_ready: bool = False
+    """It was ready, is not now, and is not terminating: of use when no other is (panic)."""
 
     @property
     def uid(self) -> str:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from lb import __version__, metrics
+from lb.discovery.status import SyncStatus
 from lb.endpoint import EndpointKey, format_authority
 from lb.service import Service
 from lb.upstream import Upstream
@@ -28,14 +29,17 @@ _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 class ServiceCollector(Collector):
     """Reads the counters of one service."""
 
-    def __init__(self, service: Service[Upstream], now: float) -> None:
+    def __init__(self, service: Service[Upstream], now: float, sync: SyncStatus | None) -> None:
         self._service = service
         self._now = now
+        self._sync = sync
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
         yield from self._process()
         yield from self._endpoints()
+        if self._sync is not None:
+            yield from self._discovery(self._sync)
 
     def _process(self) -> Iterator[Metric]:
         service = self._service
@@ -103,15 +107,43 @@ class ServiceCollector(Collector):
         yield idle
         yield state
 
+    def _discovery(self, sync: SyncStatus) -> Iterator[Metric]:
+        def gauge(name: str, text: str, value: float) -> Metric:
+            return GaugeMetricFamily(f"podlb_discovery_{name}", text, value=value)
+
+        if sync.last_sync is not None:
+            age = max(self._now - sync.last_sync, 0.0)
+            yield gauge("last_sync_age_seconds", "Since the API server last said anything.", age)
+        restarts = CounterMetricFamily(
+            "podlb_discovery_watch_restarts", "Watches that ended and began anew, by reason.", labels=["reason"]
+        )
+        for reason, count in sorted(sync.watch_restarts.items()):
+            restarts.add_metric([reason], count)
+        yield restarts
+        yield CounterMetricFamily("podlb_discovery_relists", "Lists after the first one.", value=sync.relists)
+        states = GaugeMetricFamily(
+            "podlb_discovery_endpoints", "Endpoints of the Service by their state.", labels=["state"]
+        )
+        for state, count in sync.states.items():
+            states.add_metric([state], count)
+        yield states
+        yield gauge("watch_forbidden", "1 if the permission to watch is missing.", float(sync.is_watch_forbidden))
+        taken = sync.snapshot_taken
+        age = 0.0 if taken is None else max(self._now - taken, 0.0)
+        yield gauge("snapshot_age_seconds", "Age of the snapshot file that serves; 0: none does.", age)
+        yield gauge(
+            "panic", "1 if endpoints are used that are not ready, since none is.", float(self._service.is_panicking)
+        )
+
 
 def _labels(key: EndpointKey) -> list[str]:
     return [format_authority(key[1], key[2]), key[0]]
 
 
-def render(service: Service[Upstream], now: float, accept: str) -> tuple[bytes, str]:
+def render(service: Service[Upstream], now: float, accept: str, sync: SyncStatus | None = None) -> tuple[bytes, str]:
     """Return the body and its content type, in the format that the Accept field asks for."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ServiceCollector(service, now))
+    registry.register(ServiceCollector(service, now, sync))
     encode, content_type = exposition.choose_encoder(accept)
     return encode(registry), content_type
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -15,7 +16,7 @@ from typing import Protocol
 from lb.config import Config
 from lb.deadline import NEVER, Deadlines, Timed
 from lb.endpoint import Endpoint, Snapshot
-from lb.errors import EndReason
+from lb.errors import ConnectFailure, EndReason
 from lb.eviction import Rank
 from lb.exchange import Exchange
 from lb.http1.forwarding import ForwardingRules
@@ -25,6 +26,8 @@ from lb.metrics import ENDED_OK
 from lb.outbox import AnyOutbox, Outbox
 from lb.service import Service
 from lb.upstream import Upstream
+
+log = logging.getLogger(__name__)
 
 LAST_REQUEST_SECONDS = 1.0
 _POOL_SWEEP = 0.5
@@ -88,6 +91,7 @@ class Proxy:
         )
         """Told of every exchange once, with its four stamps and its end reason; None while nobody wants to know."""
         self._id_prefix = id_prefix
+        self._told_of_panic = False
         self._ids = 0
         self._date = b""
         self._date_second = -1
@@ -126,7 +130,7 @@ class Proxy:
 
     def new_upstream(self, endpoint: Endpoint) -> Upstream:
         """Return a connection to `endpoint` that is not connected yet."""
-        return Upstream(endpoint, self.service.metrics.slot(endpoint.key), self.responses, self._idle_lost)
+        return Upstream(endpoint, self.service.metrics.slot(endpoint.key), self.responses, self)
 
     def http_date(self) -> bytes:
         """Return the value of a Date field for now (RFC 9110, section 5.6.7)."""
@@ -156,6 +160,7 @@ class Proxy:
         """Balance over `snapshot` from now on; close the idle connections to endpoints that left."""
         for upstream in self.service.replace(snapshot, self.clock()):
             upstream.close()
+        self._tell_of_panic()
 
     # Timers: one tick for all deadlines, one for the next endpoint that returns, one sweep of the pool.
 
@@ -230,5 +235,39 @@ class Proxy:
         for upstream in self.service.pool.clear():
             upstream.close()
 
-    def _idle_lost(self, upstream: Upstream) -> None:
+    # Endpoints that fail
+
+    def connect_failed(self, upstream: Upstream, failure: ConnectFailure, *, trial: int) -> None:
+        """A connect to an endpoint failed, and not for want of anything on this machine."""
+        newly, idle = self.service.connect_failed(upstream.key, self.clock(), trial=trial)
+        self._set_aside(upstream.endpoint, f"connect {failure.value}", newly, idle)
+
+    def upstream_silent(self, upstream: Upstream) -> None:
+        """An endpoint acknowledged nothing for too long. Who asks it next would wait as long again."""
+        newly, idle = self.service.went_silent(upstream.key, self.clock())
+        self._set_aside(upstream.endpoint, "it acknowledges nothing any more", newly, idle)
+
+    def _set_aside(self, endpoint: Endpoint, why: str, newly: bool, idle: list[Upstream]) -> None:
+        if newly:
+            _, seconds = self.service.set_aside.state(endpoint, self.clock())
+            log.warning("endpoint %s is set aside for %g s: %s", endpoint.authority, seconds, why)
+            self.watch_returns()
+        for upstream in idle:
+            upstream.close()
+        self._tell_of_panic()
+
+    def idle_lost(self, upstream: Upstream) -> None:
+        """A connection was closed while it was idle."""
         self.service.pool.forget(upstream.key, upstream)
+
+    def _tell_of_panic(self) -> None:
+        is_panicking = self.service.is_panicking
+        if is_panicking is self._told_of_panic:
+            return
+        self._told_of_panic = is_panicking
+        if is_panicking:
+            log.warning(
+                "no endpoint is ready: those that were ready and have answered since are used all the same (panic)"
+            )
+        else:
+            log.warning("no more endpoints are used that are not ready")

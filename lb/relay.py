@@ -15,7 +15,7 @@ from lb.dispatch import Dispatch
 from lb.errors import EndReason
 from lb.exchange import Event, Exchange
 from lb.flow import NOT_CONNECTED, WRITER_FULL
-from lb.http1.framing import CHUNKED, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
+from lb.http1.framing import CHUNKED, LENGTH, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
 from lb.http1.responses import Response, framing_for_client
 from lb.metrics import ENDED_OK, RESETS, RESPONSES
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _NO_TRAILERS: list[bytes] = []
 _RESPONSES_OF_CLASS = RESPONSES - 1
+# A kernel takes so much for a process that reads nothing yet: its first window is 64 KiB.
+_SURELY_TAKEN_BYTES = 16384
 
 
 class Relay(EndingRelay):
@@ -124,6 +126,10 @@ class Relay(EndingRelay):
             hold((upstream.transport, head, upstream))
             client.set_deadline(now + self._proxy.config.response_timeout)
             return
+        framing = request.framing
+        if framing.kind != LENGTH or framing.length > _SURELY_TAKEN_BYTES:
+            # It may rightly hold up the rest for as long as it wants.
+            upstream.expect_acks(False)
         self._proxy.outbox.write(upstream.transport, b"".join([head, *body.pieces()]), upstream)
         body.was_sent()
         if exchange.is_request_complete:

@@ -12,6 +12,7 @@ from lb import metrics
 from lb.attempts import Attempts, Failure, HeldBody, RetryRules
 from lb.balancer import Policy
 from lb.endpoint import Endpoint, EndpointKey, Snapshot
+from lb.health.panic import panicking
 from lb.health.set_aside import SetAside
 from lb.http1.forwarding import Request
 from lb.metrics import Metrics
@@ -26,7 +27,16 @@ C = TypeVar("C", bound=Idle)
 class Service(Generic[C]):
     """One set of endpoints, balanced by one policy. `C` is the type of an upstream connection."""
 
-    def __init__(self, *, policy: Policy, pool: Pool[C], metrics: Metrics, rules: RetryRules, max_waiting: int) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        pool: Pool[C],
+        metrics: Metrics,
+        rules: RetryRules,
+        max_waiting: int,
+        may_panic: bool = True,
+    ) -> None:
         self.policy = policy
         self.pool = pool
         self.metrics = metrics
@@ -34,17 +44,29 @@ class Service(Generic[C]):
         self.set_aside = SetAside()
         self.waiting = Waiting(max_waiting)
         self.snapshot: Snapshot = ()
+        self.is_panicking = False
+        """Are endpoints in use that are not ready, since none is?"""
+        self._may_panic = may_panic
+        self._published: Snapshot = ()
         self._keys: frozenset[EndpointKey] = frozenset()
         self.on_available: Callable[[], None] = lambda: None
         """Called when an endpoint returned or is new while requests wait for one."""
 
     def replace(self, snapshot: Snapshot, now: float) -> list[C]:
         """Balance over `snapshot` from now on; return the idle connections that are to be closed."""
-        self.set_aside.replace(self.snapshot, snapshot, now)
+        self.set_aside.replace(self._published, snapshot, now)
+        self._published = snapshot
+        self._keys = frozenset(endpoint.key for endpoint in snapshot)
+        return self._balance()
+
+    def _balance(self) -> list[C]:
+        """Balance over what was published, or what of it is of use in a panic."""
+        snapshot = self._published
+        in_panic = panicking(snapshot, self.set_aside.failed) if self._may_panic else None
+        self.is_panicking = in_panic is not None
+        self.snapshot = snapshot = snapshot if in_panic is None else in_panic
         self.policy.replace(snapshot)
         self.metrics.retain(snapshot)
-        self.snapshot = snapshot
-        self._keys = frozenset(endpoint.key for endpoint in snapshot)
         if self.waiting:
             self.on_available()
         return self.pool.retain(self._keys)
@@ -96,13 +118,22 @@ class Service(Generic[C]):
 
     def connect_failed(self, key: EndpointKey, now: float, *, trial: int) -> tuple[bool, list[C]]:
         """A connect was refused or timed out. Return whether the endpoint is set aside (anew), and what to close."""
-        counters, slot = self.metrics.values, self.metrics.slot(key)
-        counters[slot + metrics.CONNECT_FAILURES] += 1
+        self.metrics.values[self.metrics.slot(key) + metrics.CONNECT_FAILURES] += 1
         if key not in self._keys:
             # It has left meanwhile: there is nothing to set aside.
             return False, self.pool.discard(key)
+        return self._failed(key, now, trial)
+
+    def went_silent(self, key: EndpointKey, now: float) -> tuple[bool, list[C]]:
+        """A connection broke since the endpoint acknowledged nothing. Returns as `connect_failed` does."""
+        return self._failed(key, now, 0) if key in self._keys else (False, self.pool.discard(key))
+
+    def _failed(self, key: EndpointKey, now: float, trial: int) -> tuple[bool, list[C]]:
         if not self.set_aside.connect_failed(key, now, trial=trial):
             return False, []
-        counters[slot + metrics.SET_ASIDES] += 1
+        self.metrics.values[self.metrics.slot(key) + metrics.SET_ASIDES] += 1
         # Whoever tries it next must see whether it can be connected to.
-        return True, self.pool.discard(key)
+        closed = self.pool.discard(key)
+        if self.is_panicking:
+            closed += self._balance()
+        return True, closed

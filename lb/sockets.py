@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import math
 import os
 import socket
 import struct
@@ -14,6 +15,7 @@ from contextlib import suppress
 
 _UNREAD_BYTES = 65536
 _NO_LINGER = struct.pack("ii", 1, 0)
+_TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -28,6 +30,26 @@ def reset(transport: asyncio.Transport) -> None:
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
+
+
+def expect_acks(transport: asyncio.Transport, seconds: float) -> None:
+    """Have the kernel break the connection with ETIMEDOUT when its peer acknowledges nothing for `seconds`; 0: for as
+    long as the kernel likes, a quarter of an hour and more.
+
+    What was sent counts, and while nothing is under way a probe every `seconds`, rounded up, that the peer's kernel
+    answers however busy its process is (tcp(7), TCP_USER_TIMEOUT, SO_KEEPALIVE). Not for a stream that its reader may
+    rightly hold up: from Linux 5.11 on a peer that keeps its window at zero counts as silent too.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or _TCP_USER_TIMEOUT is None:
+        return
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(seconds * 1000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, seconds > 0)
+        if seconds > 0:
+            interval = math.ceil(seconds)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:

@@ -17,7 +17,7 @@ from lb.flow import ANY_REASON, BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
 from lb.metrics import CONNECTIONS_OPEN
 from lb.progress import LOOKS, Progress
 from lb.proxy import Proxy
-from lb.sockets import reset, unsent_bytes
+from lb.sockets import expect_acks, reset, unsent_bytes
 
 # A read of so many bytes is one of many: what follows goes through the kernel, and is looked at again after that.
 _BULK_READ = 65536
@@ -122,6 +122,8 @@ class Tunnel:
         self._proxy.connections.add(self)
         self.moved()
         self._proxy.file_deadline(self)
+        # Either may hold up the other for as long as it wants.
+        expect_acks(endpoint.transport, 0.0)
         for side, early in ((client, to_endpoint), (endpoint, to_client)):
             side.transport.set_protocol(side)
             side.flow.couple(side.transport)

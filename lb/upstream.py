@@ -25,7 +25,7 @@ from lb.http1.head import find_head_end
 from lb.http1.message import MessageError
 from lb.http1.readers import ResponseReader
 from lb.http1.responses import Response
-from lb.sockets import is_drained, reset, unread
+from lb.sockets import expect_acks, is_drained, reset, unread
 
 _NO_BODY = Framing(NO_BODY)
 _INTERIM_LIMIT = 32
@@ -88,12 +88,14 @@ class Upstream(asyncio.Protocol):
         "_connecting",
         "_interims",
         "_is_head",
-        "_on_idle_lost",
+        "_owner",
         "_responses",
         "_scanned",
+        "_silence",
         "_sink",
         "decoder",
         "endpoint",
+        "expects_acks",
         "idle_since",
         "is_usable",
         "key",
@@ -106,7 +108,7 @@ class Upstream(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, endpoint: Endpoint, slot: int, responses: ResponseReader, on_idle_lost: IdleLost) -> None:
+    def __init__(self, endpoint: Endpoint, slot: int, responses: ResponseReader, owner: UpstreamOwner) -> None:
         self.endpoint = endpoint
         self.key = endpoint.key
         self.slot = slot
@@ -120,10 +122,13 @@ class Upstream(asyncio.Protocol):
         """Once the response is complete: may another request follow?"""
         self.written = False
         """Was anything of the request handed to the kernel?"""
+        self.expects_acks = False
+        """Does the connection break when the endpoint acknowledges nothing for as long as a connect may take?"""
         self.decoder: BodyDecoder | None = None
         """The rest of the body that is being read, if any."""
         self._responses = responses
-        self._on_idle_lost = on_idle_lost
+        self._owner = owner
+        self._silence = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._connect_sink: ConnectSink | None = None
         self._sink: UpstreamSink | None = None
@@ -135,6 +140,7 @@ class Upstream(asyncio.Protocol):
     def connect(self, sink: ConnectSink, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         """Connect within `timeout` seconds, and tell `sink`."""
         self._connect_sink = sink
+        self._silence = timeout
         self._connecting = loop.create_task(self._connect(loop, timeout))
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -170,6 +176,13 @@ class Upstream(asyncio.Protocol):
         self._sink = None
         self.decoder = None
         self.reused = True
+        if not self.expects_acks:
+            self.expect_acks(True)
+
+    def expect_acks(self, wanted: bool) -> None:
+        """Notice soon, or not, that the endpoint has gone without a word."""
+        self.expects_acks = wanted
+        expect_acks(self.transport, self._silence if wanted else 0.0)
 
     def close(self) -> None:
         """Close in order."""
@@ -193,6 +206,7 @@ class Upstream(asyncio.Protocol):
         self.transport = transport = cast(asyncio.Transport, transport)
         self._connecting = None
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
+        self.expect_acks(True)
         sink, self._connect_sink = self._connect_sink, None
         if sink is None:
             reset(transport)
@@ -313,8 +327,10 @@ class Upstream(asyncio.Protocol):
         """The connection is closed, by either side."""
         self.is_usable = False
         sink = self._sink
+        if isinstance(exc, TimeoutError):
+            self._owner.upstream_silent(self)
         if sink is None:
-            self._on_idle_lost(self)
+            self._owner.idle_lost(self)
         elif exc is None and isinstance(self.decoder, CloseBody):
             sink.response_body_received(self, b"", True)
         elif exc is None or not self._read_what_is_left(sink):
@@ -346,8 +362,11 @@ class Upstream(asyncio.Protocol):
             self._sink.upstream_full(False)
 
 
-class IdleLost(Protocol):
-    """Told when a connection is closed that serves no exchange."""
+class UpstreamOwner(Protocol):
+    """Who made the connection, and is told what concerns no exchange."""
 
-    def __call__(self, upstream: Upstream, /) -> None:
-        """`upstream` is closed."""
+    def idle_lost(self, upstream: Upstream) -> None:
+        """The connection was closed while it was idle."""
+
+    def upstream_silent(self, upstream: Upstream) -> None:
+        """The endpoint acknowledged nothing for too long: the connection broke."""

@@ -32,15 +32,6 @@ def error(path: Path, document: dict[str, object], flags: dict[str, str] | None 
 
 
 REFUSED = {
-    "discovery": "kubernetes",
-    "backendServiceName": "web",
-    "namespace": "default",
-    "backendPort": "http",
-    "kubeconfig": "/root/.kube/config",
-    "endpointsApi": "endpoints",
-    "snapshotFile": "/var/lib/snapshot.json",
-    "snapshotMaxAge": 60.5,
-    "panic": False,
     "policy": "least_requests",
     "endpointHistograms": "auto",
     "tracing": True,
@@ -116,15 +107,15 @@ def test_a_kind_that_is_named_needs_its_key(path: Path) -> None:
     assert '"file" needs backendsFile' in error(path, STATIC | {"discovery": "file"})
 
 
-def test_without_any_backends_the_error_says_which_key_to_set(path: Path) -> None:
-    message = error(path, {})
-    assert "set backends" in message
-    assert "backendsFile" in message
+def test_without_any_backends_they_are_found_in_kubernetes(path: Path) -> None:
+    for document in ({}, {"port": 8080, "backendServiceName": "backend-service", "backendPort": 8080}):
+        loaded = load(path, document)
+        assert (loaded.config.discovery, loaded.origins["discovery"]) == ("kubernetes", "inferred")
 
 
-def test_the_file_of_a_kubernetes_deployment_is_understood_and_refused_with_the_reason(path: Path) -> None:
-    message = error(path, {"port": 8080, "backendServiceName": "backend-service", "backendPort": 8080})
-    assert message.startswith(f"{path}: backendServiceName: Kubernetes discovery is not built yet: set backends")
+def test_a_ports_name_is_for_kubernetes_only(path: Path) -> None:
+    assert load(path, {"backendPort": "http"}).config.backend_port == "http"
+    assert f'{path}: backendPort: "http" is a port\'s name' in error(path, STATIC | {"backendPort": "http"})
 
 
 def test_the_same_file_works_once_backends_are_named(path: Path) -> None:

@@ -7,6 +7,7 @@ import argparse
 import pytest
 
 from lb.config import ConfigError
+from lb.config_checks import NOT_BUILT
 from lb.config_flags import HELP, add_flags, flag_overrides
 from lb.config_sources import KEYS, load_config
 
@@ -24,6 +25,10 @@ def test_every_key_has_a_flag_and_a_help(parser: argparse.ArgumentParser) -> Non
     for key in KEYS.values():
         assert f"{key.flag} " in text
     assert "port for clients; 0 is any free one (default 8080)" in text
+
+
+def test_the_help_says_what_is_not_built() -> None:
+    assert {key for key, text in HELP.items() if "not built yet" in text} == NOT_BUILT.keys()
 
 
 def test_only_what_is_given_is_handed_on(parser: argparse.ArgumentParser) -> None:

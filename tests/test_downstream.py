@@ -116,9 +116,7 @@ class Harness:
         self.downstream.connection_made(self.client)  # type: ignore[arg-type]
 
     def pooled(self, endpoint: Endpoint) -> Upstream:
-        upstream = Upstream(
-            endpoint, self.proxy.service.metrics.slot(endpoint.key), self.proxy.responses, self.proxy._idle_lost
-        )
+        upstream = Upstream(endpoint, self.proxy.service.metrics.slot(endpoint.key), self.proxy.responses, self.proxy)
         upstream.transport = Transport()  # type: ignore[assignment]
         upstream.reused = True
         self.proxy.service.pool.checkin(endpoint.key, upstream, 1.0)

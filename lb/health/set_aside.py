@@ -89,6 +89,11 @@ class SetAside:
         self._update(now)
         return True
 
+    @property
+    def failed(self) -> Set[EndpointKey]:
+        """The endpoints to which no connect has succeeded since one failed."""
+        return self._entries.keys()
+
     def soonest_first(self) -> list[EndpointKey]:
         """Return the endpoints that are set aside, the soonest to return first."""
         return sorted(self._entries, key=lambda key: self._entries[key].until)

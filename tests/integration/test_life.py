@@ -55,7 +55,6 @@ def test_an_address_of_another_machine() -> None:
         ('{"connectTimeout": -1}', r"connectTimeout: -1 is not a number of seconds"),
         ('{"backends": ["127.0.0.1:99999"]}', r"backends.*99999"),
         ('{"port": 8080', r"line 1, column"),
-        ("{}", r"no backends are named.*backends"),
         ('{"policy": "least_conn", "backends": ["127.0.0.1:9"]}', r"policy.*round_robin"),
         ('{"loop": "trio", "backends": ["127.0.0.1:9"]}', r"loop.*(uvloop|asyncio)"),
         ('{"port": 8081, "backends": ["127.0.0.1:9"]}', r"port and adminPort are both 8081"),
@@ -65,6 +64,22 @@ def test_a_bad_configuration_file(document: str, says: str, tmp_path: Path) -> N
     path = tmp_path / "config.json"
     path.write_text(document)
     fails("run", f"--config={path}", code=2, says=rf"{re.escape(str(path))}.*{says}|{says}")
+
+
+def test_nothing_is_named_and_there_is_no_kubernetes(tmp_path: Path) -> None:
+    nowhere = {"HOME": str(tmp_path), "KUBECONFIG": "", "KUBERNETES_SERVICE_HOST": ""}
+    flags = ("--port=0", *QUIET)
+    says = r"no backends are named, and there is no Kubernetes.*set backends .*, backendsFile, or kubeconfig"
+    fails("run", *flags, code=1, says=says, environment=nowhere)
+    missing = tmp_path / "none"
+    fails(
+        "run",
+        *flags,
+        f"--kubeconfig={missing}",
+        code=1,
+        says=rf"kubeconfig {missing} can't be used",
+        environment=nowhere,
+    )
 
 
 def test_flags_and_variables() -> None:

@@ -1,0 +1,366 @@
+"""CORE: EndpointSlices, or the older Endpoints object, → the endpoints of a Service.
+
+The rules are those of the API (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/ and the
+reference of discovery.k8s.io/v1):
+
+- a Service has several slices, each with its own ports; the same endpoint may stand in two of them for a while;
+- `ready` left out means true, `serving` left out means as `ready`, `terminating` left out means false;
+- of `addresses` the first is meant; `endpoints` and `ports` may be null.
+
+One endpoint that can't be read hides no other: it is left out and told of.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from lb.endpoint import Endpoint, EndpointKey, Snapshot, format_authority
+
+READY = "ready"
+SERVING = "serving"
+"""It terminates, and still serves."""
+TERMINATING = "terminating"
+NOT_READY = "not_ready"
+STATES = (READY, SERVING, TERMINATING, NOT_READY)
+
+_RANK = {state: at for at, state in enumerate(STATES)}
+
+
+class Member(NamedTuple):
+    """An endpoint of a Service, in whatever state."""
+
+    key: EndpointKey
+    name: str
+    node: str
+    zone: str
+    state: str
+
+
+class Parsed(NamedTuple):
+    """What an object says. `ports` are those it lists, for people; `problems` sentences about what was left out."""
+
+    name: str
+    version: int
+    members: tuple[Member, ...] = ()
+    ports: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    has_port: bool = True
+    """Does it list the port that is asked for?"""
+
+
+class UnreadableError(Exception):
+    """The object as a whole can't be read."""
+
+
+Members = dict[EndpointKey, Member]
+Port = int | str
+Parse = Callable[[Raw | bytes, Port], Parsed]
+
+
+class _Meta(msgspec.Struct):
+    name: str
+    resource_version: str = msgspec.field(default="", name="resourceVersion")
+
+
+class _Port(msgspec.Struct):
+    name: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+
+
+class _Conditions(msgspec.Struct):
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class _Reference(msgspec.Struct):
+    name: str | None = None
+    uid: str | None = None
+
+
+class _Endpoint(msgspec.Struct):
+    addresses: list[str] | None = None
+    conditions: _Conditions | None = None
+    target: _Reference | None = msgspec.field(default=None, name="targetRef")
+    node: str | None = msgspec.field(default=None, name="nodeName")
+    zone: str | None = None
+
+
+class _Slice(msgspec.Struct):
+    metadata: _Meta
+    kind: str = msgspec.field(default="", name="addressType")
+    endpoints: list[Raw] | None = None
+    ports: list[_Port] | None = None
+
+
+class _Address(msgspec.Struct):
+    ip: str
+    target: _Reference | None = msgspec.field(default=None, name="targetRef")
+    node: str | None = msgspec.field(default=None, name="nodeName")
+
+
+class _Subset(msgspec.Struct):
+    addresses: list[Raw] | None = None
+    not_ready: list[Raw] | None = msgspec.field(default=None, name="notReadyAddresses")
+    ports: list[_Port] | None = None
+
+
+class _Endpoints(msgspec.Struct):
+    metadata: _Meta
+    subsets: list[_Subset] | None = None
+
+
+_slice = msgspec.json.Decoder(_Slice)
+_endpoint = msgspec.json.Decoder(_Endpoint)
+_endpoints = msgspec.json.Decoder(_Endpoints)
+_address = msgspec.json.Decoder(_Address)
+_NO_CONDITIONS = _Conditions()
+_NO_REFERENCE = _Reference()
+
+
+def parse_slice(data: Raw | bytes, port: Port) -> Parsed:
+    """Parse an EndpointSlice. `port` is dialled as it is, or looked up if it is a name. Raises UnreadableError."""
+    try:
+        found = _slice.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"an EndpointSlice that can't be read: {error}") from None
+    name = found.metadata.name
+    if found.kind not in ("IPv4", "IPv6"):
+        return Parsed(name, 0, problems=(f"EndpointSlice {name}: addresses of type {found.kind[:20]!r} can't be used",))
+    number = _port_number(found.ports, port)
+    members: list[Member] = []
+    problems: list[str] = []
+    if number is not None:
+        for at, raw in enumerate(found.endpoints or ()):
+            try:
+                members.append(_member(_endpoint.decode(raw), number))
+            except (ValueError, UnicodeDecodeError) as error:
+                problems.append(f"EndpointSlice {name}: endpoint {at} is left out: {error}")
+    return Parsed(
+        name,
+        _version(found.metadata),
+        tuple(members),
+        _listed(found.ports),
+        tuple(problems),
+        has_port=_lists(found.ports, port) or not found.endpoints,
+    )
+
+
+def parse_endpoints(data: Raw | bytes, port: Port) -> Parsed:
+    """Parse an Endpoints object (deprecated since Kubernetes 1.33). Otherwise as `parse_slice`."""
+    try:
+        found = _endpoints.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"an Endpoints object that can't be read: {error}") from None
+    name = found.metadata.name
+    members: list[Member] = []
+    problems: list[str] = []
+    ports: list[str] = []
+    has_port = not found.subsets
+    for subset in found.subsets or ():
+        ports += _listed(subset.ports)
+        has_port = has_port or _lists(subset.ports, port)
+        number = _port_number(subset.ports, port)
+        if number is None:
+            continue
+        for state, raws in ((READY, subset.addresses), (NOT_READY, subset.not_ready)):
+            for raw in raws or ():
+                try:
+                    address = _address.decode(raw)
+                    members.append(_make(address.ip, number, address.target, address.node, None, state))
+                except (ValueError, UnicodeDecodeError) as error:
+                    problems.append(f"Endpoints {name}: an address is left out: {error}")
+    return Parsed(name, _version(found.metadata), tuple(members), tuple(ports), tuple(problems), has_port)
+
+
+def _member(found: _Endpoint, port: int) -> Member:
+    if not found.addresses:
+        raise ValueError("it has no address")
+    conditions = found.conditions or _NO_CONDITIONS
+    ready = conditions.ready is not False
+    serving = ready if conditions.serving is None else conditions.serving
+    alive, dead = (SERVING, TERMINATING) if conditions.terminating else (READY, NOT_READY)
+    state = alive if (serving if conditions.terminating else ready) else dead
+    return _make(found.addresses[0], port, found.target, found.node, found.zone, state)
+
+
+def _make(
+    address: str, port: int, reference: _Reference | None, node: str | None, zone: str | None, state: str
+) -> Member:
+    parsed = ipaddress.ip_address(address)
+    if parsed.is_unspecified or parsed.is_multicast:
+        raise ValueError(f"{address} can't be dialled")
+    target = reference or _NO_REFERENCE
+    return Member((target.uid or "", str(parsed), port), target.name or "", node or "", zone or "", state)
+
+
+def _version(meta: _Meta) -> int:
+    """Return the resourceVersion as a number, or 0. It is compared only to tell the newer of two slices of one pod."""
+    return int(meta.resource_version) if meta.resource_version.isdecimal() else 0
+
+
+def _is_tcp(port: _Port) -> bool:
+    return port.protocol in (None, "TCP")
+
+
+def _port_number(ports: list[_Port] | None, port: Port) -> int | None:
+    if isinstance(port, int):
+        return port
+    return next((found.port for found in ports or () if found.name == port and found.port and _is_tcp(found)), None)
+
+
+def _lists(ports: list[_Port] | None, port: Port) -> bool:
+    if ports is None:
+        # Null means all ports.
+        return isinstance(port, int)
+    return any(_is_tcp(found) and port in (found.name, found.port) for found in ports)
+
+
+def _listed(ports: list[_Port] | None) -> tuple[str, ...]:
+    return tuple(f"{found.port} ({found.name})" if found.name else str(found.port) for found in ports or ())
+
+
+class ServiceEndpoints:
+    """All objects of one Service, and the endpoints that they come to.
+
+    A list is collected beside what is in force and replaces it when it is complete, so that nobody ever sees a half.
+    `parse` is `parse_slice` or `parse_endpoints`.
+    """
+
+    def __init__(self, port: Port, parse: Parse = parse_slice) -> None:
+        self._port = port
+        self._parse = parse
+        self._objects: dict[str, Parsed] = {}
+        self._listing: dict[str, Parsed] = {}
+        self._were_ready: frozenset[EndpointKey] = frozenset()
+        self.members: Members = {}
+
+    def begin_list(self) -> None:
+        """A list begins, from its first page."""
+        self._listing = {}
+
+    def page_received(self, items: Iterable[Raw]) -> list[str]:
+        """Take in a page of the list; return what is wrong with it."""
+        problems: list[str] = []
+        for item in items:
+            try:
+                parsed = self._parse(item, self._port)
+            except UnreadableError as error:
+                problems.append(str(error))
+                continue
+            self._listing[parsed.name] = parsed
+            problems += parsed.problems
+        return problems
+
+    def list_complete(self) -> None:
+        """The list that was collected is what there is."""
+        self._objects, self._listing = self._listing, {}
+
+    def changed(self, item: Raw, *, is_deleted: bool) -> tuple[str, ...]:
+        """An object is new, or changed, or is gone. Returns what is wrong with it. Raises UnreadableError."""
+        parsed = self._parse(item, self._port)
+        if is_deleted:
+            self._objects.pop(parsed.name, None)
+            return ()
+        self._objects[parsed.name] = parsed
+        return parsed.problems
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there no object at all?"""
+        return not self._objects
+
+    def missing_port(self) -> tuple[str, ...] | None:
+        """Return the ports that are listed if none of them is the one asked for, else None."""
+        objects = self._objects.values()
+        if not objects or any(parsed.has_port for parsed in objects):
+            return None
+        return tuple(sorted({port for parsed in objects for port in parsed.ports}))
+
+    def remember_ready(self, keys: Iterable[EndpointKey]) -> None:
+        """These were ready when somebody looked last (a snapshot of before this process began)."""
+        self._were_ready |= frozenset(keys)
+
+    def merge(self) -> tuple[Members, Members]:
+        """Work out `members` anew; return the old and the new ones."""
+        old = self.members
+        self.members = members = _merge(self._objects.values())
+        self._were_ready = frozenset(
+            key for key, member in members.items() if member.state == READY or key in self._were_ready
+        )
+        return old, members
+
+    def snapshot(self) -> Snapshot:
+        """Return all endpoints; those that requests should go to are ready.
+
+        These are the ready ones; if there are none, those that terminate and still serve. Those that were ready, and
+        are not now, are marked: whoever is left without any may use them.
+        """
+        members = self.members.values()
+        chosen = READY if any(member.state == READY for member in members) else SERVING
+        return tuple(
+            Endpoint(
+                key=member.key,
+                name=member.name,
+                node=member.node,
+                zone=member.zone,
+                ready=member.state == chosen,
+                was_ready=member.state == NOT_READY and member.key in self._were_ready,
+            )
+            for member in members
+        )
+
+    def states(self) -> dict[str, int]:
+        """Return how many endpoints are in each state."""
+        counts = dict.fromkeys(STATES, 0)
+        for member in self.members.values():
+            counts[member.state] += 1
+        return counts
+
+
+def _merge(objects: Iterable[Parsed]) -> Members:
+    """Return each endpoint once.
+
+    Of one pod in two slices the newer slice knows more; of two pods at one address the ready one is there. A pod with
+    an address of each family is one endpoint, at its IPv4 address: as two it would get twice its share.
+    """
+    pods: dict[tuple[str, str], tuple[int, Member]] = {}
+    for parsed in objects:
+        version = parsed.version
+        for member in parsed.members:
+            uid, address, _ = member.key
+            identity = (uid, "6" if ":" in address else "4") if uid else ("", address)
+            known = pods.get(identity)
+            if known is None or version > known[0]:
+                pods[identity] = version, member
+    chosen: dict[tuple[str, int], Member] = {}
+    for (uid, family), (_, member) in pods.items():
+        if family == "6" and (uid, "4") in pods:
+            continue
+        place = member.key[1:]
+        other = chosen.get(place)
+        if other is None or _RANK[member.state] < _RANK[other.state]:
+            chosen[place] = member
+    return {member.key: member for member in chosen.values()}
+
+
+def describe_changes(old: Members, new: Members) -> Iterable[str]:
+    """Yield a line for each endpoint that was added, updated or deleted."""
+    for key, member in new.items():
+        before = old.get(key)
+        if before is None:
+            yield f"endpoint added: {_describe(member)} ({member.state})"
+        elif before.state != member.state:
+            yield f"endpoint updated: {_describe(member)} ({before.state} -> {member.state})"
+    for key in old.keys() - new.keys():
+        yield f"endpoint deleted: {_describe(old[key])} (gone)"
+
+
+def _describe(member: Member) -> str:
+    return f"pod {member.name or '?'} at {format_authority(member.key[1], member.key[2])}"

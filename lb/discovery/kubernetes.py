@@ -1,0 +1,378 @@
+"""SHELL: the source for a Service in Kubernetes: list and watch in a thread of its own, snapshots to the loop.
+
+The thread only blocks, and everything it waits for can be interrupted (a name that is being looked up can't: the thread
+is a daemon, so that the process ends all the same). What crosses to the loop is an immutable snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from lb.config import Config
+from lb.discovery import DiscoveryError, Publish
+from lb.discovery.apiserver import ApiServer, NoClusterError, find_server
+from lb.discovery.endpointslice import (
+    ServiceEndpoints,
+    UnreadableError,
+    describe_changes,
+    parse_endpoints,
+    parse_slice,
+)
+from lb.discovery.interrupter import DaemonExecutor, InterruptedByStop, Interrupter
+from lb.discovery.permissions import missing_permission
+from lb.discovery.snapshot_file import Saved, SnapshotFile
+from lb.discovery.status import SyncStatus
+from lb.discovery.watcher import (
+    TRANSIENT_SECONDS,
+    Ask,
+    Failure,
+    GarbledError,
+    Phase,
+    StatusError,
+    Trouble,
+    Verdict,
+    Watcher,
+    read_event,
+    read_page,
+)
+from lb.endpoint import Snapshot
+
+LIST_READ_SECONDS = 10.0
+WATCH_SPARE_SECONDS = 10.0
+"""So much later than the server was to end a watch it counts as mute."""
+_PAGE_ITEMS = "500"
+_STOP_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class KubernetesSource:
+    """Publishes the endpoints of the Service that `config` names, and follows them."""
+
+    def __init__(
+        self,
+        config: Config,
+        status: SyncStatus,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._status = status
+        self._environ = environ
+        self._clock = clock
+        self._is_legacy = config.endpoints_api == "endpoints"
+        self._endpoints = ServiceEndpoints(config.backend_port, parse_endpoints if self._is_legacy else parse_slice)
+        self._watcher = Watcher(random.random)
+        self._interrupter = Interrupter()
+        self._server: ApiServer | None = None
+        self._namespace = ""
+        self._file: SnapshotFile | None = None
+        self._saved: Saved | None = None
+        self._is_listed = False
+        self._is_away = False
+        self._away_since = 0.0
+        self._said: set[str] = set()
+        # On the loop's side.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._publish: Publish | None = None
+        self._published: Snapshot | None = None
+        self._began = asyncio.Event()
+        self._is_over = asyncio.Event()
+        # Written by one side and read by the other, each with one assignment.
+        self._latest: Snapshot = ()
+        self._trouble = "it did not answer"
+        self._fatal: str | None = None
+        self._is_started = False
+
+    async def start(self, publish: Publish) -> None:
+        """Return when the first list, or the snapshot file in its stead, was published. Raises DiscoveryError."""
+        config = self._config
+        self._loop = asyncio.get_running_loop()
+        self._publish = publish
+        self._loop.run_in_executor(DaemonExecutor(), self._run)
+        # So that a start that fails has said why, and ended, when startupTimeout is over.
+        seconds = config.startup_timeout * (1.0 if config.snapshot_file else 0.9)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._began.wait()
+        except TimeoutError:
+            if self._serve_saved():
+                self._is_started = True
+                return
+            self._fatal = (
+                f"{self._trouble}; no list of endpoints within startupTimeout ({config.startup_timeout:g} s): "
+                "check that the API server can be reached, and kubeconfig"
+            )
+        if self._fatal is not None:
+            fatal = self._fatal
+            await self.stop()
+            raise DiscoveryError(fatal)
+        self._is_started = True
+
+    async def stop(self) -> None:
+        """Stop following. Waits for the thread, but not long: it may be where nothing interrupts it."""
+        self._publish = None
+        self._interrupter.stop()
+        if self._loop is not None:
+            try:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._is_over.wait()
+            except TimeoutError:
+                log.debug("the thread that asks the API server is left behind")
+
+    # On the loop
+
+    def _deliver(self) -> None:
+        self._began.set()
+        if self._publish is not None and self._latest != self._published:
+            self._published = self._latest
+            self._publish(self._latest)
+
+    def _serve_saved(self) -> bool:
+        saved = self._saved
+        if saved is None or saved.age() > self._config.snapshot_max_age:
+            return False
+        self._status.snapshot_taken = self._clock() - saved.age()
+        log.warning(
+            "%s: serving %d endpoints from snapshotFile, which is %.0f s old, until the API server answers",
+            self._trouble,
+            len(saved.snapshot),
+            saved.age(),
+        )
+        # The thread has not listed anything: nothing of it is in the way.
+        self._latest = saved.snapshot
+        self._deliver()
+        return True
+
+    # In the thread
+
+    def _run(self) -> None:
+        loop = self._loop
+        assert loop is not None
+        try:
+            self._follow()
+        except InterruptedByStop:
+            pass
+        except NoClusterError as error:
+            self._fatal = str(error)
+        finally:
+            if self._server is not None:
+                self._server.close()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._is_over.set()
+        self._began.set()
+
+    def _follow(self) -> None:
+        self._connect()
+        watcher = self._watcher
+        while True:
+            try:
+                ask = watcher.ask(self._clock())
+                if ask.phase is Phase.LIST:
+                    self._list(ask)
+                    continue
+                self._watch(ask)
+                failure = Failure(Trouble.END)
+            except StatusError as error:
+                failure = error.failure
+            except (GarbledError, UnreadableError) as error:
+                failure = Failure(Trouble.GARBLED, str(error))
+            except (InterruptedByStop, NoClusterError):
+                raise
+            except Exception as error:
+                # A fault of ours: the endpoints that are known are better than none.
+                log.exception("following the Kubernetes API failed, it is tried again")
+                failure = Failure(Trouble.ERROR, repr(error))
+            if self._interrupter.is_stopping:
+                raise InterruptedByStop
+            self._failed(failure)
+
+    def _connect(self) -> None:
+        """Find the server and the credentials, anew. Raises NoClusterError."""
+        place = find_server(self._config.kubeconfig, self._environ)
+        if self._server is not None:
+            self._server.close()
+        self._server = ApiServer(place.configuration, self._interrupter)
+        if not self._namespace:
+            config = self._config
+            self._namespace = config.namespace or self._environ.get("POD_NAMESPACE") or place.namespace or "default"
+            if config.snapshot_file is not None:
+                service = f"{self._namespace}/{config.backend_service_name}:{config.backend_port}"
+                self._file = SnapshotFile(config.snapshot_file, service, config.snapshot_max_age)
+                self._saved = self._file.load()
+                if self._saved is not None:
+                    self._endpoints.remember_ready(e.key for e in self._saved.snapshot if e.ready or e.was_ready)
+            log.info(
+                "following Service %s in namespace %s at %s",
+                config.backend_service_name,
+                self._namespace,
+                self._server.url,
+            )
+
+    def _parameters(self) -> tuple[str, dict[str, str]]:
+        name = self._config.backend_service_name
+        if self._is_legacy:
+            return f"/api/v1/namespaces/{self._namespace}/endpoints", {"fieldSelector": f"metadata.name={name}"}
+        return (
+            f"/apis/discovery.k8s.io/v1/namespaces/{self._namespace}/endpointslices",
+            {"labelSelector": f"kubernetes.io/service-name={name}"},
+        )
+
+    def _list(self, ask: Ask) -> None:
+        assert self._server is not None
+        path, parameters = self._parameters()
+        parameters["limit"] = _PAGE_ITEMS
+        if ask.token:
+            parameters["continue"] = ask.token
+        else:
+            self._endpoints.begin_list()
+        page = read_page(self._server.get(path, parameters, LIST_READ_SECONDS))
+        for problem in self._endpoints.page_received(page.items):
+            self._warn_once(problem)
+        is_complete = self._watcher.page_received(page)
+        self._heard()
+        if not is_complete:
+            return
+        if self._watcher.has_gone_back:
+            log.warning(
+                "the API server's list is older than what was known (version %s): restored from a backup? It is used",
+                page.version,
+            )
+        self._endpoints.list_complete()
+        if self._is_listed:
+            self._status.relists += 1
+        self._is_listed = True
+        self._update()
+        if self._endpoints.is_empty:
+            self._warn_once(
+                f"Service {self._config.backend_service_name} in namespace {self._namespace} has no endpoints "
+                "(is there such a Service?): requests are answered 503 until it has"
+            )
+
+    def _watch(self, ask: Ask) -> None:
+        assert self._server is not None
+        path, parameters = self._parameters()
+        parameters.update(
+            watch="1",
+            resourceVersion=ask.version,
+            allowWatchBookmarks="true",
+            timeoutSeconds=str(ask.timeout_seconds),
+        )
+        lines = self._server.stream(path, parameters, ask.timeout_seconds + WATCH_SPARE_SECONDS)
+        next(lines)
+        self._watcher.watch_opened(self._clock())
+        self._status.is_watch_forbidden = False
+        self._heard()
+        for batch in lines:
+            is_changed = False
+            try:
+                for line in batch:
+                    is_changed |= self._apply(line)
+            finally:
+                # Also what came before a line that can't be read.
+                if is_changed:
+                    self._update()
+                self._heard()
+        self._heard()
+
+    def _apply(self, line: bytes) -> bool:
+        """Take in one line of a watch. Did anything change?"""
+        event = read_event(line)
+        verdict = self._watcher.event_received(event)
+        if verdict is Verdict.IGNORE:
+            return False
+        for problem in self._endpoints.changed(event.item, is_deleted=verdict is Verdict.DELETE):
+            self._warn_once(problem)
+        return True
+
+    def _update(self) -> None:
+        """Something may have changed: tell the log and the loop."""
+        old, new = self._endpoints.merge()
+        for line in describe_changes(old, new):
+            log.info("%s", line)
+        if (ports := self._endpoints.missing_port()) is not None:
+            self._warn_once(
+                f"Service {self._config.backend_service_name} has no port {self._config.backend_port} (it has: "
+                f"{', '.join(ports) or 'none'}): "
+                + ("it is dialled all the same" if isinstance(self._config.backend_port, int) else "set backendPort")
+            )
+        self._status.states = self._endpoints.states()
+        self._status.snapshot_taken = None
+        self._latest = self._endpoints.snapshot()
+        self._tell_loop()
+        self._save()
+
+    def _tell_loop(self) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _heard(self) -> None:
+        """The server answered: what is known is right as of now."""
+        self._status.last_sync = self._clock()
+        if self._is_away:
+            self._is_away = False
+            log.info("the API server answers again, after %.1f s", self._clock() - self._away_since)
+        if self._watcher.phase is Phase.WATCH:
+            self._save()
+
+    def _save(self) -> None:
+        if self._file is not None and self._is_listed:
+            self._file.save(self._latest)
+
+    def _failed(self, failure: Failure) -> None:
+        now = self._clock()
+        watcher = self._watcher
+        if watcher.phase is Phase.WATCH:
+            self._status.restarted(failure.trouble.value)
+        if failure.trouble is not Trouble.END:
+            self._tell_of(failure, now)
+        pause = watcher.failed(failure, now)
+        self._status.is_watch_forbidden = watcher.is_watch_forbidden
+        if pause.is_denied:
+            self._give_up(self._trouble)
+        elif failure.trouble is Trouble.UNAUTHORIZED and self._away_since + TRANSIENT_SECONDS <= now:
+            self._give_up(f"{self._trouble}: the credentials are not accepted: check the token, or the kubeconfig")
+        self._interrupter.pause(pause.seconds)
+        if pause.reload:
+            try:
+                self._connect()
+            except NoClusterError as error:
+                self._warn_once(str(error))
+
+    def _tell_of(self, failure: Failure, now: float) -> None:
+        assert self._server is not None
+        if failure.trouble is Trouble.FORBIDDEN:
+            self._trouble = self._denied(failure)
+            return
+        self._trouble = f"the Kubernetes API at {self._server.url}: {failure.text}"
+        if not self._is_away:
+            self._is_away = True
+            self._away_since = now
+            log.warning("%s; the endpoints that are known stay in use, and it is tried again", self._trouble)
+        else:
+            log.debug("%s", self._trouble)
+
+    def _give_up(self, text: str) -> None:
+        """Nothing will come of it as it is. Raises NoClusterError if there is nothing to serve yet."""
+        if not self._is_started:
+            raise NoClusterError(text)
+        log.error("%s", text)
+
+    def _denied(self, failure: Failure) -> str:
+        resource = "endpoints" if self._is_legacy else "endpointslices.discovery.k8s.io"
+        return missing_permission(self._watcher.phase.value, resource, self._namespace, failure.text)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said and len(self._said) < 1000:
+            self._said.add(text)
+            log.warning("%s", text)
