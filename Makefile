@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Looked for in this order; override with: make PYTHON=/path/to/python3
 PYTHON ?= python3 python3.11 python3.12 python3.13 python3.14 python
 
-.PHONY: help demo test test-all soak bench format clean
+.PHONY: help demo test test-all soak drills drills-compare bench format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -15,6 +15,8 @@ help:
 	@echo "make test      format, lint, types, layers, unit and integration tests; under 3 minutes"
 	@echo "make test-all  all tests, the slow ones too, on every event loop and with every parser"
 	@echo "make soak      a million connections, and ten minutes of made-up requests and responses; about 15 minutes"
+	@echo "make drills    pods are killed, rolled and scaled under load, on the cluster of KUBECONFIG or one of PODLB_CLUSTER"
+	@echo "make drills-compare  the same, and by the plain Service beside it"
 	@echo "make bench     CPU per request beside HAProxy and nginx (BENCH_ARGS='--quick')"
 	@echo "make format    format the code and mend what the linter can mend"
 	@echo "make clean     remove the virtual environment, caches and build products"
@@ -35,6 +37,15 @@ test-all: $(READY)
 # -s: it says after each tenth what is held by then.
 soak: $(READY)
 	$(BIN)/pytest -q -s -m soak
+
+# With a cluster script and no KUBECONFIG, a cluster is started for them and stopped afterwards.
+DRILLS := $(BIN)/python -m tests.drills $(if $(KUBECONFIG),,$(if $(PODLB_CLUSTER),--up))
+
+drills: $(READY)
+	@$(DRILLS) $(DRILLS_ARGS)
+
+drills-compare: $(READY)
+	@$(DRILLS) --compare $(DRILLS_ARGS)
 
 bench: $(READY)
 	@$(BIN)/python bench/run.py $(BENCH_ARGS)
