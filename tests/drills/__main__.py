@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from tests.drills.deploy import cluster_of_our_own
 from tests.drills.drivers import find_driver
 from tests.drills.faults import Faults
 from tests.drills.kubectl import DrillError, Kubectl, kubectl_program
+from tests.drills.load import PATIENCE, RATE
 from tests.drills.plays_pods import ELSEWHERE
 from tests.drills.report import Bounds, Result, story, table
 from tests.drills.stage import Drill, play
@@ -97,8 +99,19 @@ def _play(drill: Drill, cluster: Cluster, faults: Faults | None, *, is_compared:
     return results
 
 
+def _raise_descriptor_limit() -> None:
+    """Where nothing is answered, connections pile up: 200 a second for as long as a client is patient."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = int(RATE * PATIENCE) + 1024
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
+    _raise_descriptor_limit()
     results: list[Result] = []
     with ExitStack() as stack:
         if arguments.up:
