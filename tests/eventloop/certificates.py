@@ -31,3 +31,8 @@ def client_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _authority().configure_trust(context)
     return context
+
+
+def authority_pem() -> bytes:
+    """Return the certificate of who has signed the server's."""
+    return _authority().cert_pem.bytes()
