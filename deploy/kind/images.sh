@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# Part of kind.sh: builds the images under tags that name their content, and brings them to the nodes.
+
+: "${root:?}" "${cluster:?}" # kind.sh sets them
+base_tar=${PODLB_BASE_IMAGE_TAR:-}
+base_image=${DEPLOY_BASE_IMAGE:-${base_tar:+localhost/python:3.11-slim}}
+builder=
+
+builder_works() {
+    command -v "$1" >/dev/null || return 1
+    case $1 in
+        buildah) buildah version >/dev/null 2>&1 ;;
+        *) "$1" info >/dev/null 2>&1 ;;
+    esac
+}
+
+choose_builder() {
+    local candidate
+    if [ -n "${DEPLOY_BUILDER:-}" ]; then
+        case $DEPLOY_BUILDER in docker | podman | buildah) ;; *)
+            die "DEPLOY_BUILDER is $DEPLOY_BUILDER: set it to docker, podman or buildah" ;;
+        esac
+        need "$DEPLOY_BUILDER" "install it, or set DEPLOY_BUILDER to another of docker, podman, buildah"
+        builder_works "$DEPLOY_BUILDER" || die "$DEPLOY_BUILDER does not answer: start it (\`$DEPLOY_BUILDER info\` says more)"
+        builder=$DEPLOY_BUILDER
+        return
+    fi
+    for candidate in docker podman buildah; do
+        if builder_works "$candidate"; then
+            builder=$candidate
+            return
+        fi
+    done
+    if command -v docker >/dev/null; then die "Docker does not answer: start it (\`docker info\` says more)"; fi
+    die "nothing here builds images: install Docker (or podman or buildah)"
+}
+
+# The tag of an image names the content of everything it is made from; of the base image, its name.
+tag_of() { # lb or backend
+    local version
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$root/lb/__init__.py")
+    (
+        cd "$root" || exit
+        {
+            printf '%s\n' "$base_image"
+            find "$1" "deploy/$1.lock" Dockerfile .dockerignore -type f ! -path '*/__pycache__/*' |
+                LC_ALL=C sort | while read -r file; do sha256 "$file"; done
+        } | sha256 | cut -c 1-12
+    ) | sed "s/^/$version-/"
+}
+
+name_images() {
+    lb_image=localhost/podlb-lb:$(tag_of lb)
+    backend_image=localhost/podlb-backend:$(tag_of backend)
+}
+
+load_base_image() {
+    if [ -z "$base_tar" ]; then return; fi
+    [ -r "$base_tar" ] || die "PODLB_BASE_IMAGE_TAR is $base_tar, which can't be read: mend or unset it"
+    case $builder in
+        buildah) buildah inspect --type image "$base_image" >/dev/null 2>&1 || buildah pull -q "docker-archive:$base_tar" ;;
+        *) "$builder" image inspect "$base_image" >/dev/null 2>&1 || "$builder" load -q -i "$base_tar" ;;
+    esac >/dev/null
+}
+
+build_image() { # lb or backend, its name
+    local arguments=(--target "$1" --tag "$2" --build-arg "VERSION=${2##*:}")
+    if [ -n "$base_image" ]; then arguments+=(--build-arg "BASE_IMAGE=$base_image"); fi
+    if [ "$builder" = buildah ]; then
+        # Through the host's network: inside a container there often is no other.
+        if buildah inspect --type image "$2" >/dev/null 2>&1; then return; fi
+        say "building $2 with buildah"
+        buildah build -q --network=host "${arguments[@]}" "$root" >/dev/null
+    else
+        if "$builder" image inspect "$2" >/dev/null 2>&1; then return; fi
+        say "building $2 with $builder"
+        "$builder" build -q "${arguments[@]}" "$root" >/dev/null
+    fi
+}
+
+load_image() { # its name, the file for its archive
+    local command
+    read -r -a command <<<"${DEPLOY_LOAD:-kind load image-archive --name $cluster}"
+    say "loading $1"
+    if [ "$builder" = buildah ]; then
+        buildah push -q "$1" "docker-archive:$2:$1"
+    else
+        "$builder" save -o "$2" "$1"
+    fi
+    "${command[@]}" "$2" >/dev/null || die "\`${command[*]}\` failed: see above, or set DEPLOY_LOAD to what loads an image"
+    rm -f "$2"
+}
+
+# Whether the pods of Deployment $1 run image $2, all of them: then its nodes have it.
+runs() {
+    local state
+    state=$(kube get deployments --all-namespaces --selector "app.kubernetes.io/name=podlb-$1" --output jsonpath='
+        {range .items[*]}{.spec.template.spec.containers[0].image} {.spec.replicas} {.status.readyReplicas}{"\n"}{end}' |
+        sed -n 's/^ *//; /./p')
+    case $state in "$2 "*) ;; *) return 1 ;; esac
+    # shellcheck disable=SC2086  # image, replicas wanted, replicas ready
+    set -- $state
+    [ $# -eq 3 ] && [ "$2" = "$3" ]
+}
+
+provide_images() { # a folder for their archives
+    local package image missing=
+    for package in backend lb; do
+        if [ "$package" = lb ]; then image=$lb_image; else image=$backend_image; fi
+        if runs "$package" "$image"; then say "$image runs already"; else missing="$missing $package"; fi
+    done
+    if [ -z "$missing" ]; then return; fi
+    choose_builder
+    if [ -z "${DEPLOY_LOAD:-}" ]; then need_kind; fi
+    load_base_image
+    for package in $missing; do
+        if [ "$package" = lb ]; then image=$lb_image; else image=$backend_image; fi
+        build_image "$package" "$image"
+        load_image "$image" "$1/$package.tar"
+    done
+}
