@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Looked for in this order; override with: make PYTHON=/path/to/python3
 PYTHON ?= python3 python3.11 python3.12 python3.13 python3.14 python
 
-.PHONY: help demo test test-all soak drills drills-compare bench format clean
+.PHONY: help demo test test-all soak drills drills-compare bench format lock manifests clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make drills-compare  the same, and by the plain Service beside it"
 	@echo "make bench     CPU per request beside HAProxy and nginx (BENCH_ARGS='--quick')"
 	@echo "make format    format the code and mend what the linter can mend"
+	@echo "make lock      deploy/*.lock anew: what the images install, by hash (needs the network)"
+	@echo "make manifests deploy/install.yaml anew, from deploy/base (needs kubectl)"
 	@echo "make clean     remove the virtual environment, caches and build products"
 
 demo: $(READY)
@@ -53,6 +55,18 @@ bench: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# With the versions of constraints.txt; the hashes are those of all the files that the registry has of them, for images
+# of any architecture. Not one of the development tools: it is needed here alone.
+LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+    --generate-hashes --no-annotate --constraint constraints.txt
+lock: $(READY)
+	@test -x .venv/lock/bin/uv || { $(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv; }
+	$(LOCK) setup.cfg --output-file deploy/lb.lock
+	printf 'h11\nmsgspec\n' | $(LOCK) - --output-file deploy/backend.lock
+
+manifests:
+	kubectl kustomize deploy/base > deploy/install.yaml
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
