@@ -5,6 +5,7 @@
 base_tar=${PODLB_BASE_IMAGE_TAR:-}
 base_image=${DEPLOY_BASE_IMAGE:-${base_tar:+localhost/python:3.11-slim}}
 builder=
+if command -v sha256sum >/dev/null; then sha256=(sha256sum); else sha256=(shasum -a 256); fi
 
 builder_works() {
     command -v "$1" >/dev/null || return 1
@@ -44,8 +45,8 @@ tag_of() { # lb or backend
         {
             printf '%s\n' "$base_image"
             find "$1" "deploy/$1.lock" Dockerfile .dockerignore -type f ! -path '*/__pycache__/*' |
-                LC_ALL=C sort | while read -r file; do sha256 "$file"; done
-        } | sha256 | cut -c 1-12
+                LC_ALL=C sort | xargs "${sha256[@]}"
+        } | "${sha256[@]}" | cut -c 1-12
     ) | sed "s/^/$version-/"
 }
 

@@ -48,7 +48,6 @@ trap clean_up EXIT
 
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 kube() { kubectl --context "$context" "$@"; }
-sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 
 # shellcheck source=deploy/kind/images.sh
 . "$here/images.sh"
