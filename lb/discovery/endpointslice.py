@@ -12,6 +12,7 @@ One endpoint that can't be read hides no other: it is left out and told of.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -193,11 +194,17 @@ def _member(found: _Endpoint, port: int) -> Member:
 def _make(
     address: str, port: int, reference: _Reference | None, node: str | None, zone: str | None, state: str
 ) -> Member:
+    target = reference or _NO_REFERENCE
+    return Member((target.uid or "", _dialable(address), port), target.name or "", node or "", zone or "", state)
+
+
+@functools.lru_cache(maxsize=16384)
+def _dialable(address: str) -> str:
+    """Return the IP address in its usual form. Raises ValueError. (Remembered: it takes as long as all the rest.)"""
     parsed = ipaddress.ip_address(address)
     if parsed.is_unspecified or parsed.is_multicast:
         raise ValueError(f"{address} can't be dialled")
-    target = reference or _NO_REFERENCE
-    return Member((target.uid or "", str(parsed), port), target.name or "", node or "", zone or "", state)
+    return str(parsed)
 
 
 def _version(meta: _Meta) -> int:
