@@ -97,8 +97,8 @@ class KubernetesSource:
         config = self._config
         self._loop = asyncio.get_running_loop()
         self._publish = publish
-        # The thread may work for 20 ms on a list of 2,000 endpoints. Whenever the loop wants to go on meanwhile it waits
-        # for this long, 5 ms by default.
+        # The thread may work for 20 ms on a list of 2,000 endpoints. Whenever the loop wants to go on meanwhile it
+        # waits for this long, 5 ms by default.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._loop.run_in_executor(DaemonExecutor(), self._run)
         # So that a start that fails has said why, and ended, when startupTimeout is over.
