@@ -85,6 +85,7 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_connect_sink",
+        "_connect_timer",
         "_connecting",
         "_interims",
         "_is_head",
@@ -130,6 +131,7 @@ class Upstream(asyncio.Protocol):
         self._owner = owner
         self._silence = 0.0
         self._connecting: asyncio.Task[None] | None = None
+        self._connect_timer: asyncio.TimerHandle | None = None
         self._connect_sink: ConnectSink | None = None
         self._sink: UpstreamSink | None = None
         self._buffer = b""
@@ -141,13 +143,18 @@ class Upstream(asyncio.Protocol):
         """Connect within `timeout` seconds, and tell `sink`."""
         self._connect_sink = sink
         self._silence = timeout
-        self._connecting = loop.create_task(self._connect(loop, timeout))
+        self._connecting = loop.create_task(self._connect(loop))
+        self._connect_timer = loop.call_later(timeout, self._connect_timed_out)
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         key = self.endpoint.key
         try:
-            async with asyncio.timeout(seconds):
-                await loop.create_connection(lambda: self, key[1], key[2])
+            await loop.create_connection(lambda: self, key[1], key[2])
+        except asyncio.CancelledError:
+            if self._connect_timer is not None:
+                # It was not the time that ran out: nobody wants the connection any more.
+                raise
+            failure = ConnectFailure.TIMED_OUT
         except TimeoutError:
             failure = ConnectFailure.TIMED_OUT
         except ConnectionRefusedError:
@@ -156,14 +163,23 @@ class Upstream(asyncio.Protocol):
             failure = ConnectFailure.LOCAL if error.errno in _LOCAL_ERRORS else ConnectFailure.UNREACHABLE
         else:
             return
-        if self._connecting is None:
-            # The time ran out between the connect and this line. The request may be on its way: what happens to it is
-            # told by connection_lost.
-            return
-        self._connecting = None
+        self._connect_ended()
         sink, self._connect_sink = self._connect_sink, None
         if sink is not None:
             sink.upstream_connect_failed(self, failure)
+
+    def _connect_timed_out(self) -> None:
+        # A connect that was done in time is not taken back, however late its task hears of it: `connection_made` has
+        # ended this timer, and the request may be on its way.
+        self._connect_timer = None
+        assert self._connecting is not None
+        self._connecting.cancel()
+
+    def _connect_ended(self) -> None:
+        self._connecting = None
+        if self._connect_timer is not None:
+            self._connect_timer.cancel()
+            self._connect_timer = None
 
     def begin(self, sink: UpstreamSink, is_head: bool) -> None:
         """A request is about to be written: its response goes to `sink`."""
@@ -196,6 +212,9 @@ class Upstream(asyncio.Protocol):
         self._sink = self._connect_sink = None
         if self._connecting is not None:
             self._connecting.cancel()
+            # Behind the cancel, which is not the timer's.
+            if self._connect_timer is not None:
+                self._connect_timer.cancel()
         elif not self.transport.is_closing():
             reset(self.transport)
 
@@ -204,7 +223,11 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the sink that it can write."""
         self.transport = transport = cast(asyncio.Transport, transport)
-        self._connecting = None
+        if self._connecting is not None and self._connect_timer is None:
+            # In the turn in which the time ran out: its task tells of that.
+            reset(transport)
+            return
+        self._connect_ended()
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
         self.expect_acks(True)
         sink, self._connect_sink = self._connect_sink, None

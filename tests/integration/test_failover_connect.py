@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from lb import metrics
 from lb.endpoint import make_endpoint
 from lb.health import set_aside
+from lb.upstream import Upstream
 from tests.fakes import Message, chunked, eventually, request
 from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint
 from tests.integration.endpoint import Endpoint
@@ -92,6 +94,27 @@ def test_a_connect_that_is_swallowed_times_out(
     assert failures(lb, hole) == [1]
     assert lb.state(hole.value)[0] == "set aside"
     assert [m.body for m in live.requests] == [body or b""] * 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_connect_that_was_done_in_time_is_not_taken_back(
+    method: str, balancer: MakeBalancer, endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the loop is busy before the connect's task hears of it: the request is on its way by then."""
+    made = Upstream.connection_made
+    stalls = []
+
+    def connection_made(self: Upstream, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        time.sleep(0.3)
+        stalls.append(self)
+
+    monkeypatch.setattr(Upstream, "connection_made", connection_made)
+    one = endpoint()
+    lb = balancer(one, connect_timeout=0.1)
+    assert lb.client().exchange(request(method, body=BODY if method == "POST" else None)).status == 200
+    assert len(one.requests) == len(stalls) == 1
+    assert failures(lb, one) == [0]
 
 
 @pytest.mark.one_variant

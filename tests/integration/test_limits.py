@@ -60,8 +60,8 @@ def test_idle_ones_make_room_the_oldest_first(balancer: MakeBalancer, endpoint: 
     assert lb.client().get().status == 200
     assert clients[0].how_closed() == "fin"
     assert clients[2].get().status == 200
+    # (Accepting may have paused for a moment: one whose kernel has not acknowledged its response yet is in use.)
     assert lb.counter(metrics.EVICTIONS) == 2
-    assert lb.counter(metrics.ACCEPT_PAUSES) == 0
 
 
 def test_then_those_whose_head_is_unfinished_longest(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
