@@ -29,7 +29,6 @@ from lb.discovery.permissions import missing_permission
 from lb.discovery.snapshot_file import Saved, SnapshotFile
 from lb.discovery.status import SyncStatus
 from lb.discovery.watcher import (
-    TRANSIENT_SECONDS,
     Ask,
     Failure,
     GarbledError,
@@ -345,8 +344,6 @@ class KubernetesSource:
         self._status.is_watch_forbidden = watcher.is_watch_forbidden
         if pause.is_denied:
             self._give_up(self._trouble)
-        elif failure.trouble is Trouble.UNAUTHORIZED and self._away_since + TRANSIENT_SECONDS <= now:
-            self._give_up(f"{self._trouble}: the credentials are not accepted: check the token, or the kubeconfig")
         self._interrupter.pause(pause.seconds)
         if pause.reload:
             try:
@@ -360,6 +357,8 @@ class KubernetesSource:
             self._trouble = self._denied(failure)
             return
         self._trouble = f"the Kubernetes API at {self._server.url}: {failure.text}"
+        if failure.trouble is Trouble.UNAUTHORIZED:
+            self._trouble += ": the credentials are not accepted: check the token, or the kubeconfig"
         if not self._is_away:
             self._is_away = True
             self._away_since = now

@@ -29,9 +29,10 @@ from msgspec import Raw
 from lb.discovery.backoff import Backoff
 
 TRANSIENT_SECONDS = 3.0
-"""A 403 may pass: an API server that just came back answers its first requests so until it knows the roles."""
+"""A 403 may pass: an API server that just came back answers its first requests so until it knows the roles. So may a
+401: a token is replaced a moment before its new one can be read."""
 FORBIDDEN_LIST_SECONDS = 30.0
-FORBIDDEN_LOG_SECONDS = 60.0
+DENIED_LOG_SECONDS = 60.0
 _SHORTEST_WATCH, _LONGEST_WATCH = 45, 60
 _LONGEST_RETRY_AFTER = 60.0
 # A watch that ended well but sooner than that is no reason to hurry.
@@ -89,7 +90,7 @@ class Pause(NamedTuple):
     reload: bool = False
     """Read the credentials again."""
     is_denied: bool = False
-    """A permission is missing, and it is time to say so."""
+    """We are not let in (a permission is missing, or the credentials are no good), and it is time to say so."""
 
 
 class Verdict(enum.Enum):
@@ -142,6 +143,8 @@ class _Status(msgspec.Struct):
     details: _Details | None = None
 
 
+# The last is for what is nested without end.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _line = msgspec.json.Decoder(_Line)
 _object = msgspec.json.Decoder(_Object)
 _list = msgspec.json.Decoder(_List)
@@ -168,11 +171,16 @@ class Page(NamedTuple):
     token: str
 
 
+def version_number(version: str) -> int:
+    """Return a resourceVersion as a number, to be compared; -1 if it is none (or longer than any that etcd makes)."""
+    return int(version) if version.isdecimal() and len(version) < 40 else -1
+
+
 def read_page(data: bytes) -> Page:
     """Read the body of a list. Raises GarbledError."""
     try:
         found = _list.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise GarbledError(f"a list that can't be read: {error}") from None
     return Page(found.items or [], found.metadata.resource_version, found.metadata.token)
 
@@ -184,7 +192,7 @@ def read_event(line: bytes) -> Event:
         if found.type == "ERROR":
             raise StatusError(read_status(0, bytes(found.object)))
         version = _object.decode(found.object).metadata.resource_version
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise GarbledError(f"a line that can't be read: {error}") from None
     return Event(found.type, found.object, version)
 
@@ -193,7 +201,7 @@ def read_status(code: int, data: bytes, retry_after: str = "") -> Failure:
     """Return the failure that a response of status `code`, or an ERROR event (0), tells of."""
     try:
         status = _status.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         # A proxy in between, for one, answers in HTML.
         status = _Status()
     code = code or status.code
@@ -227,14 +235,16 @@ class Watcher:
         self._backoff = Backoff(random)
         self._token = ""
         self._was_refused = False
-        self._forbidden_since: float | None = None
+        self._last_trouble: Trouble | None = None
+        self._trouble_since = 0.0
         self._said_at: float | None = None
         self._list_at = 0.0
         self._watching_since = 0.0
 
     def ask(self, now: float) -> Ask:
         """Return what to ask for now."""
-        if self.phase is Phase.WATCH and self.is_watch_forbidden and now >= self._list_at:
+        if self.is_watch_forbidden and (self.phase is Phase.LIST or now >= self._list_at):
+            # From the last try on: one that took long to succeed is not followed by another at once.
             self._list_at = now + FORBIDDEN_LIST_SECONDS
             self.phase = Phase.LIST
         if self.phase is Phase.LIST:
@@ -252,7 +262,7 @@ class Watcher:
             return False
         self._token = ""
         known, version = self.version, page.version
-        self.has_gone_back = known.isdecimal() and version.isdecimal() and int(version) < int(known)
+        self.has_gone_back = -1 < version_number(version) < version_number(known)
         self.version = version
         self.phase = Phase.WATCH
         return True
@@ -277,8 +287,8 @@ class Watcher:
         """A question came to nothing, or the watch to an end."""
         trouble = failure.trouble
         self._token = ""
-        if trouble is not Trouble.FORBIDDEN:
-            self._forbidden_since = None
+        if trouble is not self._last_trouble:
+            self._last_trouble, self._trouble_since = trouble, now
         if trouble is Trouble.END:
             if now - self._watching_since >= _SHORT_LIFE_SECONDS:
                 self._backoff.reset()
@@ -286,7 +296,7 @@ class Watcher:
         elif trouble is Trouble.UNAUTHORIZED:
             # The token was replaced, most likely: once, at once. It is not if the new one is refused as well.
             is_first, self._was_refused = not self._was_refused, True
-            return Pause(0.0 if is_first else self._backoff.next(), reload=True)
+            return Pause(0.0 if is_first else self._backoff.next(), reload=True, is_denied=self._is_denied(now))
         elif trouble is Trouble.FORBIDDEN:
             return Pause(self._backoff.next(), is_denied=self._is_denied(now))
         elif trouble in (Trouble.GONE, Trouble.GARBLED) or failure.is_too_new:
@@ -297,18 +307,17 @@ class Watcher:
         return Pause(seconds, reload=failure.is_untrusted)
 
     def _allowed(self) -> None:
-        self._forbidden_since = self._said_at = None
+        self._last_trouble = self._said_at = None
 
     def _is_denied(self, now: float) -> bool:
-        """Note a 403. Is it time to say so?"""
-        if self._forbidden_since is None:
-            self._forbidden_since = now
-        if now - self._forbidden_since < TRANSIENT_SECONDS:
+        """We were not let in. Is it time to say so?"""
+        if now - self._trouble_since < TRANSIENT_SECONDS:
             return False
-        if self.phase is Phase.WATCH and not self.is_watch_forbidden:
+        is_forbidden = self._last_trouble is Trouble.FORBIDDEN
+        if is_forbidden and self.phase is Phase.WATCH and not self.is_watch_forbidden:
             self.is_watch_forbidden = True
             self._list_at = now
-        if self._said_at is not None and now - self._said_at < FORBIDDEN_LOG_SECONDS:
+        if self._said_at is not None and now - self._said_at < DENIED_LOG_SECONDS:
             return False
         self._said_at = now
         return True
