@@ -117,6 +117,8 @@ class _Endpoints(msgspec.Struct):
     subsets: list[_Subset] | None = None
 
 
+# Also what the rules below say of a value; the last is for what is nested without end.
+_UNREADABLE = (ValueError, RecursionError)
 _slice = msgspec.json.Decoder(_Slice)
 _endpoint = msgspec.json.Decoder(_Endpoint)
 _endpoints = msgspec.json.Decoder(_Endpoints)
@@ -129,7 +131,7 @@ def parse_slice(data: Raw | bytes, port: Port) -> Parsed:
     """Parse an EndpointSlice. `port` is dialled as it is, or looked up if it is a name. Raises UnreadableError."""
     try:
         found = _slice.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise UnreadableError(f"an EndpointSlice that can't be read: {error}") from None
     name = found.metadata.name
     if found.kind not in ("IPv4", "IPv6"):
@@ -141,7 +143,7 @@ def parse_slice(data: Raw | bytes, port: Port) -> Parsed:
         for at, raw in enumerate(found.endpoints or ()):
             try:
                 members.append(_member(_endpoint.decode(raw), number))
-            except (ValueError, UnicodeDecodeError) as error:
+            except _UNREADABLE as error:
                 problems.append(f"EndpointSlice {name}: endpoint {at} is left out: {error}")
     return Parsed(
         name,
@@ -157,7 +159,7 @@ def parse_endpoints(data: Raw | bytes, port: Port) -> Parsed:
     """Parse an Endpoints object (deprecated since Kubernetes 1.33). Otherwise as `parse_slice`."""
     try:
         found = _endpoints.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise UnreadableError(f"an Endpoints object that can't be read: {error}") from None
     name = found.metadata.name
     members: list[Member] = []
@@ -175,7 +177,7 @@ def parse_endpoints(data: Raw | bytes, port: Port) -> Parsed:
                 try:
                     address = _address.decode(raw)
                     members.append(_make(address.ip, number, address.target, address.node, None, state))
-                except (ValueError, UnicodeDecodeError) as error:
+                except _UNREADABLE as error:
                     problems.append(f"Endpoints {name}: an address is left out: {error}")
     return Parsed(name, _version(found.metadata), tuple(members), tuple(ports), tuple(problems), has_port)
 
@@ -209,17 +211,24 @@ def _dialable(address: str) -> str:
 
 def _version(meta: _Meta) -> int:
     """Return the resourceVersion as a number, or 0. It is compared only to tell the newer of two slices of one pod."""
-    return int(meta.resource_version) if meta.resource_version.isdecimal() else 0
+    version = meta.resource_version
+    return int(version) if version.isdecimal() and len(version) < 40 else 0
 
 
 def _is_tcp(port: _Port) -> bool:
     return port.protocol in (None, "TCP")
 
 
+def _is_port(port: _Port) -> bool:
+    return port.port is not None and 0 < port.port < 65536
+
+
 def _port_number(ports: list[_Port] | None, port: Port) -> int | None:
     if isinstance(port, int):
         return port
-    return next((found.port for found in ports or () if found.name == port and found.port and _is_tcp(found)), None)
+    return next(
+        (found.port for found in ports or () if found.name == port and _is_tcp(found) and _is_port(found)), None
+    )
 
 
 def _lists(ports: list[_Port] | None, port: Port) -> bool:
