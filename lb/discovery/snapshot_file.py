@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     uid: str
     address: str
-    port: int
+    port: Annotated[int, msgspec.Meta(gt=0, lt=65536)]
     name: str
     node: str
     zone: str
@@ -96,7 +97,9 @@ class SnapshotFile:
             content = msgspec.json.decode(data, type=_Content)
             if content.format != _FORMAT:
                 raise ValueError(f"its format is {content.format}, not {_FORMAT}")
-        except (ValueError, UnicodeDecodeError) as error:
+            for entry in content.endpoints:
+                ipaddress.ip_address(entry.address)
+        except ValueError as error:
             self._move_aside(str(error))
             return None
         if content.service != self._service:
