@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.drills.drivers import wait_until
+from tests.drills.drivers import PROGRAM_PAUSE, wait_until
 from tests.drills.kubectl import DrillError, Kubectl, Object
 
 ROOT = Path(__file__).parents[2]
@@ -116,20 +116,24 @@ class Cluster:
         forced = ("--grace-period=0", "--force") if is_forced else ()
         self.run(workload, "delete", "pod", pod, "--wait=false", *forced)
 
-    def wait_for_rollout(self, workload: Workload, replicas: int | None = None) -> None:
-        """Return when the Deployment has exactly so many pods, all of them new and ready, and the old are gone."""
-        replicas = workload.replicas if replicas is None else replicas
+    def rollout_status(self, workload: Workload) -> None:
+        """Return when all pods of the Deployment are new; some of the old may be on their way out."""
         self.run(
             workload,
             *("rollout", "status", f"deployment/{workload.name}", f"--timeout={ROLLOUT:g}s"),
             seconds=ROLLOUT + 10,
         )
 
+    def wait_for_rollout(self, workload: Workload) -> None:
+        """Return when all pods of the Deployment are new and ready, and the old are gone."""
+        replicas = workload.replicas
+        self.rollout_status(workload)
+
         def is_done() -> bool:
             pods = self.pods(workload)
             return len(pods) == replicas and all(map(is_ready, pods))
 
-        wait_until(is_done, f"{replicas} ready pods of {workload.name} and no others", ROLLOUT, pause=0.2)
+        wait_until(is_done, f"{replicas} ready pods of {workload.name} and no others", ROLLOUT, pause=PROGRAM_PAUSE)
 
     # Before and after a drill
 

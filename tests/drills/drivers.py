@@ -10,12 +10,18 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from tests.drills.kubectl import DrillError, Kubectl
 
 API_SERVER = "kube-apiserver"
 KUBELET = "kubelet"
+
+PAUSE = 0.02
+"""Seconds between two looks at something that is known here."""
+PROGRAM_PAUSE = 0.5
+"""The same where a look means to start a program, which takes time from the load."""
 
 NO_DRIVER = (
     "no way to make faults: set PODLB_CLUSTER to the script of the cluster that KUBECONFIG names, "
@@ -146,9 +152,8 @@ def find_driver(kubectl: Kubectl) -> Driver | None:
     return None
 
 
-def wait_until(condition: object, what: str, seconds: float, *, pause: float = 0.02) -> float:
-    """Return the monotonic instant at which `condition()` holds. DrillError when that is not within `seconds`."""
-    assert callable(condition)
+def wait_until(condition: Callable[[], object], what: str, seconds: float, *, pause: float = PAUSE) -> float:
+    """Return the monotonic instant at which `condition` holds. DrillError when that is not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tests.drills.drivers import API_SERVER, KUBELET, Driver, wait_until
+from tests.drills.drivers import API_SERVER, KUBELET, PROGRAM_PAUSE, Driver, wait_until
 from tests.drills.kubectl import DrillError, Kubectl, Object
 
 GONE_IN = 5.0
@@ -170,7 +170,7 @@ class Faults:
             yield
         finally:
             self._driver.resume(API_SERVER)
-        wait_until(lambda: self._kubectl.answers(2.0), "an answer of the API server", 30)
+        wait_until(lambda: self._kubectl.answers(2.0), "an answer of the API server", 30, pause=PROGRAM_PAUSE)
 
     @contextmanager
     def killed_api(self) -> Iterator[None]:
@@ -182,7 +182,7 @@ class Faults:
             yield
         finally:
             self._driver.start(API_SERVER)
-        wait_until(lambda: self._kubectl.answers(2.0), "an answer of the API server", 60)
+        wait_until(lambda: self._kubectl.answers(2.0), "an answer of the API server", 60, pause=PROGRAM_PAUSE)
 
     @contextmanager
     def dead_kubelet(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.drills.cluster import BACKEND, LB, is_ready, restarts
+from tests.drills.drivers import PROGRAM_PAUSE
 from tests.drills.faults import container_id
 from tests.drills.kubectl import Object
 from tests.drills.load import Kind
@@ -134,7 +135,7 @@ def lb_killed(stage: Stage) -> None:
         pid = stage.faults.kill_process(pod, LB.name)
         stage.run_on(STARTUP_TIMEOUT + START + 8)
     name = pod["metadata"]["name"]
-    stage.wait(lambda: restarts(stage.cluster.pod(LB, name)) > restarts(pod), "the news of another process")
+    stage.wait(lambda: restarts(stage.cluster.pod(LB, name)) > restarts(pod), "the news of it", pause=PROGRAM_PAUSE)
     after = stage.cluster.pod(LB, name)
     stage.check(
         restarts(after) == restarts(pod) + 1 and after["status"]["podIP"] == pod["status"]["podIP"],
@@ -144,7 +145,7 @@ def lb_killed(stage: Stage) -> None:
     started = time.monotonic() - process.age
     stage.check(started > before, f"the new process started {started - before:.1f} s after the API server froze")
     stage.run_on(5)
-    stage.wait(lambda: is_ready(stage.cluster.pod(LB, name)), "the LB pod to be ready")
+    stage.wait(lambda: is_ready(stage.cluster.pod(LB, name)), "a ready LB pod", pause=PROGRAM_PAUSE)
     log = stage.cluster.run(LB, "logs", name)
     stage.check("snapshot" in log, "its log says that the snapshot serves")
 

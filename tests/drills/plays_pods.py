@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from tests.drills.cluster import BACKEND, LB, Style, is_ready
+from tests.drills.drivers import PROGRAM_PAUSE
 from tests.drills.load import Kind
 from tests.drills.report import Bounds
-from tests.drills.stage import RECOVERY, Drill, Stage, pods_of
+from tests.drills.stage import Drill, Stage, pods_of
 
 ENDPOINT_WAIT = 3.0
 """podlb's `endpointWait`: how long a request waits while there is no endpoint."""
@@ -44,7 +45,11 @@ def delete(stage: Stage) -> None:
     if pid:
         lives_on = stage.faults.is_there(forced, BACKEND.name, pid)
         stage.proof(f"process {pid} {'lived on' if lives_on else 'was gone'} when the API had forgotten its pod")
-        stage.wait(lambda: not stage.faults.is_there(forced, BACKEND.name, pid), f"the end of process {pid}")
+        stage.wait(
+            lambda: not stage.faults.is_there(forced, BACKEND.name, pid),
+            f"the end of process {pid}",
+            pause=PROGRAM_PAUSE,
+        )
         stage.proof(f"it ended {time.monotonic() - gone:.1f} s later")
     stage.wait_for_backends(BACKEND.replicas)
     new = set(stage.backends) - before
@@ -55,7 +60,7 @@ def rolling(stage: Stage) -> None:
     """Every pod is replaced."""
     before = pods_of(stage, BACKEND)
     stage.cluster.restart(BACKEND)
-    stage.cluster.wait_for_rollout(BACKEND)
+    stage.cluster.rollout_status(BACKEND)
     stage.wait_for_backends(BACKEND.replicas)
     after = {pod["metadata"]["uid"] for pod in stage.backends.values()}
     stage.check(not before & after, f"all {len(before)} pods were replaced")
@@ -111,7 +116,7 @@ def lb_pods(stage: Stage) -> None:
         uids = {pod["metadata"]["uid"] for pod in pods}
         return victim["uid"] not in uids and len(pods) == LB.replicas and all(map(is_ready, pods))
 
-    stage.wait(is_replaced, f"another pod than {victim['name']}", RECOVERY)
+    stage.wait(is_replaced, f"another pod than {victim['name']}", pause=PROGRAM_PAUSE)
     stage.proof(f"{victim['name']} was deleted and replaced")
 
 

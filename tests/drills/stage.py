@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.drills.cluster import BACKEND, LB, SERVICE, Cluster, Style, Workload, is_ready, restarts
 from tests.drills.deliveries import Deliveries, Readings
-from tests.drills.drivers import NO_DRIVER, wait_until
+from tests.drills.drivers import NO_DRIVER, PAUSE, wait_until
 from tests.drills.endpoints import Endpoints
 from tests.drills.faults import Faults, container_id
 from tests.drills.kubectl import DrillError, Object
@@ -96,8 +96,11 @@ class Stage:
     def ready_backends(self) -> list[Object]:
         return [pod for pod in self.backends.values() if is_ready(pod)]
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = RECOVERY) -> float:
-        return wait_until(condition, what, seconds)
+    def wait(
+        self, condition: Callable[[], object], what: str, seconds: float = RECOVERY, *, pause: float = PAUSE
+    ) -> float:
+        """Return the instant at which it is so. What starts a program needs a longer pause: it takes from the load."""
+        return wait_until(condition, what, seconds, pause=pause)
 
     def wait_for_backends(self, count: int) -> None:
         """Return when there are exactly so many pods, all ready, and the slices say the same."""
