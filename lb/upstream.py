@@ -6,9 +6,9 @@ A connection serves one exchange at a time and idles in the pool in between. Its
 from __future__ import annotations
 
 import asyncio
-import errno
 from typing import Protocol, cast
 
+from lb.connecting import Connecting
 from lb.endpoint import Endpoint
 from lb.errors import ConnectFailure
 from lb.http1.framing import (
@@ -32,8 +32,6 @@ _INTERIM_LIMIT = 32
 # The shortest read that may have been filled to the brim on any loop: it says nothing about what stands behind it.
 _FILLED_READ = 32768
 _WRITE_BUFFER_HIGH = 65536
-
-_LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 class ConnectSink(Protocol):
@@ -85,7 +83,6 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_connect_sink",
-        "_connect_timer",
         "_connecting",
         "_interims",
         "_is_head",
@@ -130,8 +127,7 @@ class Upstream(asyncio.Protocol):
         self._responses = responses
         self._owner = owner
         self._silence = 0.0
-        self._connecting: asyncio.Task[None] | None = None
-        self._connect_timer: asyncio.TimerHandle | None = None
+        self._connecting: Connecting | None = None
         self._connect_sink: ConnectSink | None = None
         self._sink: UpstreamSink | None = None
         self._buffer = b""
@@ -143,43 +139,13 @@ class Upstream(asyncio.Protocol):
         """Connect within `timeout` seconds, and tell `sink`."""
         self._connect_sink = sink
         self._silence = timeout
-        self._connecting = loop.create_task(self._connect(loop))
-        self._connect_timer = loop.call_later(timeout, self._connect_timed_out)
+        self._connecting = Connecting(self, self.key, loop, timeout, self._connect_failed)
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
-        key = self.endpoint.key
-        try:
-            await loop.create_connection(lambda: self, key[1], key[2])
-        except asyncio.CancelledError:
-            if self._connect_timer is not None:
-                # It was not the time that ran out: nobody wants the connection any more.
-                raise
-            failure = ConnectFailure.TIMED_OUT
-        except TimeoutError:
-            failure = ConnectFailure.TIMED_OUT
-        except ConnectionRefusedError:
-            failure = ConnectFailure.REFUSED
-        except OSError as error:
-            failure = ConnectFailure.LOCAL if error.errno in _LOCAL_ERRORS else ConnectFailure.UNREACHABLE
-        else:
-            return
-        self._connect_ended()
+    def _connect_failed(self, failure: ConnectFailure) -> None:
+        self._connecting = None
         sink, self._connect_sink = self._connect_sink, None
         if sink is not None:
             sink.upstream_connect_failed(self, failure)
-
-    def _connect_timed_out(self) -> None:
-        # A connect that was done in time is not taken back, however late its task hears of it: `connection_made` has
-        # ended this timer, and the request may be on its way.
-        self._connect_timer = None
-        assert self._connecting is not None
-        self._connecting.cancel()
-
-    def _connect_ended(self) -> None:
-        self._connecting = None
-        if self._connect_timer is not None:
-            self._connect_timer.cancel()
-            self._connect_timer = None
 
     def begin(self, sink: UpstreamSink, is_head: bool) -> None:
         """A request is about to be written: its response goes to `sink`."""
@@ -212,9 +178,6 @@ class Upstream(asyncio.Protocol):
         self._sink = self._connect_sink = None
         if self._connecting is not None:
             self._connecting.cancel()
-            # Behind the cancel, which is not the timer's.
-            if self._connect_timer is not None:
-                self._connect_timer.cancel()
         elif not self.transport.is_closing():
             reset(self.transport)
 
@@ -223,11 +186,10 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the sink that it can write."""
         self.transport = transport = cast(asyncio.Transport, transport)
-        if self._connecting is not None and self._connect_timer is None:
-            # In the turn in which the time ran out: its task tells of that.
+        if self._connecting is not None and not self._connecting.made():
             reset(transport)
             return
-        self._connect_ended()
+        self._connecting = None
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_HIGH)
         self.expect_acks(True)
         sink, self._connect_sink = self._connect_sink, None
