@@ -63,7 +63,11 @@ def _connect(connection: HTTPConnection, interrupter: Interrupter) -> tuple[sock
     last: OSError = OSError("no address")
     for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
-        handle = interrupter.watch(sock)
+        try:
+            handle = interrupter.watch(sock)
+        except InterruptedByStop:
+            sock.close()
+            raise
         try:
             for option in _KEEP_ALIVE:
                 sock.setsockopt(*option)
@@ -76,7 +80,7 @@ def _connect(connection: HTTPConnection, interrupter: Interrupter) -> tuple[sock
             continue
         return sock, handle
     if isinstance(last, TimeoutError):
-        raise ConnectTimeoutError(connection, f"no connection within {CONNECT_SECONDS:g} s")
+        raise ConnectTimeoutError(f"no connection within {CONNECT_SECONDS:g} s")
     raise NewConnectionError(connection, str(last.strerror or last))
 
 
@@ -157,7 +161,11 @@ class ApiServer:
 
     def close(self) -> None:
         """Close the connections."""
-        self._manager.clear()
+        pools = self._manager.pools
+        for key in list(pools.keys()):
+            # (`clear` alone leaves that to the garbage collector.)
+            pools[key].close()
+        pools.clear()
 
     def get(self, path: str, parameters: Mapping[str, str], read_seconds: float) -> bytes:
         """Return the body of a response; each read may take `read_seconds`."""
