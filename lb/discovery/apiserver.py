@@ -143,8 +143,10 @@ def find_server(kubeconfig: str | None, environ: Mapping[str, str]) -> Place:
     try:
         kube_config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]
         _, active = kube_config.list_kube_config_contexts(config_file=path)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NoClusterError(f"kubeconfig {path} can't be used: {error}") from None
+    except Exception as error:
+        # Of what is wrong in the file the client lets through whatever comes of it: KeyError, TypeError, YAMLError …
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise NoClusterError(f"kubeconfig {path} can't be used: {what}") from None
     context = active.get("context") if isinstance(active, dict) else None
     return Place(configuration, (context or {}).get("namespace") or "")
 
@@ -201,6 +203,12 @@ class ApiServer:
     def _open(self, path: str, parameters: Mapping[str, str], read_seconds: float) -> Any:
         headers = {"Accept": "application/json", "User-Agent": "podlb"}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        for name, value in headers.items():
+            # The file of a token may end with a line break.
+            headers[name] = value = value.strip()
+            if not (value.isascii() and value.isprintable()):
+                # What http.client says of it would bring the token to the log.
+                raise StatusError(Failure(Trouble.UNAUTHORIZED, "the token holds characters that it must not"))
         response = self._manager.request(
             "GET",
             f"{self.url}{path}?{urlencode(parameters)}",
