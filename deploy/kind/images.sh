@@ -10,7 +10,12 @@ if command -v sha256sum >/dev/null; then sha256=(sha256sum); else sha256=(shasum
 builder_works() {
     command -v "$1" >/dev/null || return 1
     case $1 in
-        buildah) buildah version >/dev/null 2>&1 ;;
+        buildah)
+            if buildah info >/dev/null 2>&1; then return; fi
+            # Slow, and works on every file system.
+            export STORAGE_DRIVER=vfs
+            buildah info >/dev/null 2>&1
+            ;;
         *) "$1" info >/dev/null 2>&1 ;;
     esac
 }
@@ -65,18 +70,17 @@ load_base_image() {
 }
 
 build_image() { # lb or backend, its name
-    local arguments=(--target "$1" --tag "$2" --build-arg "VERSION=${2##*:}")
+    local arguments=(--target "$1" --tag "$2" --build-arg "VERSION=${2##*:}") present=(image inspect) build=(build -q)
     if [ -n "$base_image" ]; then arguments+=(--build-arg "BASE_IMAGE=$base_image"); fi
     if [ "$builder" = buildah ]; then
-        # Through the host's network: inside a container there often is no other.
-        if buildah inspect --type image "$2" >/dev/null 2>&1; then return; fi
-        say "building $2 with buildah"
-        buildah build -q --network=host "${arguments[@]}" "$root" >/dev/null
-    else
-        if "$builder" image inspect "$2" >/dev/null 2>&1; then return; fi
-        say "building $2 with $builder"
-        "$builder" build -q "${arguments[@]}" "$root" >/dev/null
+        present=(inspect --type image)
+        # Neither needs more rights than the builder has, inside a container for one.
+        build+=(--isolation "${BUILDAH_ISOLATION:-chroot}" --network host)
     fi
+    if "$builder" "${present[@]}" "$2" >/dev/null 2>&1; then return; fi
+    say "building $2 with $builder"
+    "$builder" "${build[@]}" "${arguments[@]}" "$root" >/dev/null ||
+        die "$2 could not be built: see above; DEPLOY_BASE_IMAGE names another base image"
 }
 
 load_image() { # its name, the file for its archive

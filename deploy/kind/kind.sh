@@ -137,7 +137,7 @@ url() {
     elif [ "$context" = "kind-$cluster" ]; then
         echo http://localhost:8080/
     else
-        kube --namespace "$namespace" get service lb --output jsonpath='http://{.spec.clusterIP}/'
+        kube --namespace "$namespace" get service lb --ignore-not-found --output jsonpath='http://{.spec.clusterIP}/'
     fi
 }
 
@@ -187,7 +187,7 @@ command_status() {
     kube get nodes
     kube get deployments,pods --all-namespaces --selector app.kubernetes.io/part-of=podlb --output wide
     kube get endpointslices --all-namespaces --selector kubernetes.io/service-name=backend-service
-    say "$(url)"
+    say "podlb: $(url)"
 }
 
 command_logs() {
@@ -202,7 +202,10 @@ command_logs() {
 command_load() {
     need_cluster
     need python3 "it sends the requests"
-    python3 "$here/load.py" "$(url)" "$@"
+    local target
+    target=$(url)
+    [ -n "$target" ] || die "podlb is not there: run \`$script deploy\` first"
+    python3 "$here/load.py" "$target" "$@"
 }
 
 # A kubeconfig with our context alone, as the current one, for programs that know no other.

@@ -36,9 +36,6 @@ def settings(kubeconfig: str, context: str) -> dict[str, str]:
     """Return the environment for kind.sh on the cluster that PODLB_CLUSTER starts: who builds, and what loads."""
     builder = "buildah" if shutil.which("buildah") else "docker"
     return {
-        # As root in a container there is neither overlay nor a namespace to isolate a build in.
-        "STORAGE_DRIVER": "vfs",
-        "BUILDAH_ISOLATION": "chroot",
         **os.environ,
         "PATH": search_path(),
         "KUBECONFIG": kubeconfig,
