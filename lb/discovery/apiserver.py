@@ -152,10 +152,17 @@ def find_server(kubeconfig: str | None, environ: Mapping[str, str]) -> Place:
 
 
 class ApiServer:
-    """One API server, asked by one thread. Raises StatusError with a Failure for whatever goes wrong."""
+    """One API server, asked by one thread. Raises StatusError with a Failure for whatever goes wrong.
+
+    Raises NoClusterError when the configuration can't be used at all.
+    """
 
     def __init__(self, configuration: Configuration, interrupter: Interrupter) -> None:
-        self._client = ApiClient(configuration)
+        try:
+            self._client = ApiClient(configuration)
+        except Exception as error:
+            # Such as a proxy-url, or HTTPS_PROXY, that is no URL.
+            raise NoClusterError(f"no client for {configuration.host} can be made: {error}") from None
         self._manager: urllib3.PoolManager = self._client.rest_client.pool_manager
         self._manager.pool_classes_by_scheme = _pool_classes(interrupter)
         self._interrupter = interrupter

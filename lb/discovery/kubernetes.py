@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from lb.config import Config
 from lb.discovery import DiscoveryError, Publish
@@ -106,13 +107,12 @@ class KubernetesSource:
             async with asyncio.timeout(seconds):
                 await self._began.wait()
         except TimeoutError:
-            if self._serve_saved():
-                self._is_started = True
-                return
-            self._fatal = (
-                f"{self._trouble}; no list of endpoints within startupTimeout ({config.startup_timeout:g} s): "
-                "check that the API server can be reached, and kubeconfig"
-            )
+            # (What came in the very moment when the time was over is here all the same.)
+            if not self._began.is_set() and not self._serve_saved():
+                self._fatal = (
+                    f"{self._trouble}; no list of endpoints within startupTimeout ({config.startup_timeout:g} s): "
+                    "check that the API server can be reached, and kubeconfig"
+                )
         if self._fatal is not None:
             fatal = self._fatal
             await self.stop()
@@ -134,9 +134,13 @@ class KubernetesSource:
 
     def _deliver(self) -> None:
         self._began.set()
-        if self._publish is not None and self._latest != self._published:
-            self._published = self._latest
-            self._publish(self._latest)
+        self._status.snapshot_taken = None
+        self._hand_over(self._latest)
+
+    def _hand_over(self, snapshot: Snapshot) -> None:
+        if self._publish is not None and snapshot != self._published:
+            self._published = snapshot
+            self._publish(snapshot)
 
     def _serve_saved(self) -> bool:
         saved = self._saved
@@ -149,27 +153,26 @@ class KubernetesSource:
             len(saved.snapshot),
             saved.age(),
         )
-        # The thread has not listed anything: nothing of it is in the way.
-        self._latest = saved.snapshot
-        self._deliver()
+        # Not by way of `_latest`: that is the thread's, which may have a list at any moment.
+        self._hand_over(saved.snapshot)
         return True
 
     # In the thread
 
     def _run(self) -> None:
-        loop = self._loop
-        assert loop is not None
         try:
             self._follow()
         except InterruptedByStop:
             pass
         except NoClusterError as error:
             self._fatal = str(error)
+        except Exception as error:
+            log.exception("following the Kubernetes API failed")
+            self._fatal = f"following the Kubernetes API failed: {error!r}"
         finally:
             if self._server is not None:
                 self._server.close()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._end)
+            self._call_on_loop(self._end)
 
     def _end(self) -> None:
         self._is_over.set()
@@ -190,7 +193,7 @@ class KubernetesSource:
                 failure = error.failure
             except (GarbledError, UnreadableError) as error:
                 failure = Failure(Trouble.GARBLED, str(error))
-            except (InterruptedByStop, NoClusterError):
+            except InterruptedByStop:
                 raise
             except Exception as error:
                 # A fault of ours: the endpoints that are known are better than none.
@@ -203,9 +206,10 @@ class KubernetesSource:
     def _connect(self) -> None:
         """Find the server and the credentials, anew. Raises NoClusterError."""
         place = find_server(self._config.kubeconfig, self._environ)
+        server = ApiServer(place.configuration, self._interrupter)
         if self._server is not None:
             self._server.close()
-        self._server = ApiServer(place.configuration, self._interrupter)
+        self._server = server
         if not self._namespace:
             config = self._config
             self._namespace = config.namespace or self._environ.get("POD_NAMESPACE") or place.namespace or "default"
@@ -310,15 +314,15 @@ class KubernetesSource:
                 + ("it is dialled all the same" if isinstance(self._config.backend_port, int) else "set backendPort")
             )
         self._status.states = self._endpoints.states()
-        self._status.snapshot_taken = None
         self._latest = self._endpoints.snapshot()
-        self._tell_loop()
+        self._call_on_loop(self._deliver)
         self._save()
 
-    def _tell_loop(self) -> None:
+    def _call_on_loop(self, callback: Callable[[], None]) -> None:
         assert self._loop is not None
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver)
+        # It may be closed: `stop` does not wait for long.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback)
 
     def _heard(self) -> None:
         """The server answered: what is known is right as of now."""
@@ -367,10 +371,14 @@ class KubernetesSource:
             log.debug("%s", self._trouble)
 
     def _give_up(self, text: str) -> None:
-        """Nothing will come of it as it is. Raises NoClusterError if there is nothing to serve yet."""
-        if not self._is_started:
-            raise NoClusterError(text)
-        log.error("%s", text)
+        """Nothing will come of it as it is: the end of a start. It goes on until it is stopped, for it may be too late
+        for that: then a snapshot file serves.
+        """
+        if self._is_started:
+            log.error("%s", text)
+        else:
+            self._fatal = text
+            self._call_on_loop(self._began.set)
 
     def _denied(self, failure: Failure) -> str:
         resource = "endpoints" if self._is_legacy else "endpointslices.discovery.k8s.io"
