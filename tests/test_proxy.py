@@ -1,0 +1,113 @@
+"""What the connections share, on a made-up loop: what is said of endpoints that fail, and of a panic."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from lb.endpoint import Endpoint, make_endpoint
+from lb.errors import ConnectFailure
+from lb.proxy import Proxy
+from lb.upstream import Upstream
+from tests.test_downstream import Harness, Transport
+
+A, B = make_endpoint("10.0.0.1", 80, name="a"), make_endpoint("10.0.0.2", 80, name="b")
+DARK_A, DARK_B = (endpoint._replace(ready=False, was_ready=True) for endpoint in (A, B))
+ON = "no endpoint is ready: those that were ready and have answered since are used all the same (panic)"
+OFF = "no more endpoints are used that are not ready"
+
+
+def new_proxy(*endpoints: Endpoint) -> Proxy:
+    return Harness(*endpoints).proxy
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    texts = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    caplog.clear()
+    return texts
+
+
+def connected(proxy: Proxy, endpoint: Endpoint) -> tuple[Upstream, Transport]:
+    upstream, transport = proxy.new_upstream(endpoint), Transport()
+    upstream.transport = transport  # type: ignore[assignment]
+    return upstream, transport
+
+
+def idle(proxy: Proxy, endpoint: Endpoint) -> tuple[Upstream, Transport]:
+    upstream, transport = connected(proxy, endpoint)
+    assert proxy.service.pool.checkin(endpoint.key, upstream, proxy.clock())
+    return upstream, transport
+
+
+class TestPanic:
+    def test_it_is_said_once_when_it_begins_and_once_when_it_ends(self, caplog: pytest.LogCaptureFixture) -> None:
+        proxy = new_proxy(A, B)
+        assert said(caplog) == []
+        proxy.replace((DARK_A, DARK_B))
+        assert said(caplog) == [ON]
+        proxy.replace((DARK_B, DARK_A))
+        assert said(caplog) == []
+        proxy.replace((A, DARK_B))
+        assert said(caplog) == [OFF]
+        proxy.replace((A, B))
+        assert said(caplog) == []
+        proxy.replace((DARK_A,))
+        assert said(caplog) == [ON]
+
+    def test_it_ends_when_the_last_of_them_fails(self, caplog: pytest.LogCaptureFixture) -> None:
+        proxy = new_proxy(A, B)
+        proxy.replace((DARK_A, DARK_B))
+        said(caplog)
+        proxy.upstream_silent(connected(proxy, A)[0])
+        assert said(caplog) == ["endpoint 10.0.0.1:80 is set aside for 1 s: it acknowledges nothing any more"]
+        proxy.connect_failed(proxy.new_upstream(B), ConnectFailure.REFUSED, trial=0)
+        assert said(caplog) == ["endpoint 10.0.0.2:80 is set aside for 1 s: connect refused", OFF]
+
+    def test_switched_off_nothing_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        proxy = new_proxy(A)
+        proxy.service._may_panic = False
+        proxy.replace((DARK_A,))
+        assert said(caplog) == []
+        assert not proxy.service.has_available(0.0)
+
+
+class TestSilent:
+    def test_it_is_said_once_and_the_idle_connections_are_closed(self, caplog: pytest.LogCaptureFixture) -> None:
+        proxy = new_proxy(A, B)
+        busy, other = connected(proxy, A), connected(proxy, A)
+        waiting, elsewhere = idle(proxy, A), idle(proxy, B)
+        proxy.upstream_silent(busy[0])
+        proxy.upstream_silent(other[0])
+        assert said(caplog) == ["endpoint 10.0.0.1:80 is set aside for 1 s: it acknowledges nothing any more"]
+        assert waiting[1].closing
+        assert not elsewhere[1].closing
+        assert not proxy.service.set_aside.is_empty
+
+    def test_of_one_that_left_nothing_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        proxy = new_proxy(A, B)
+        busy, _ = connected(proxy, A)
+        proxy.replace((B,))
+        proxy.upstream_silent(busy)
+        assert said(caplog) == []
+
+    @pytest.mark.parametrize(
+        ("error", "is_silent"),
+        [
+            (TimeoutError(110, "Connection timed out"), True),
+            (ConnectionResetError(104, "Connection reset by peer"), False),
+            (BrokenPipeError(32, "Broken pipe"), False),
+            # A router says that there is no way: what is sent next is refused, or times out itself.
+            (OSError(113, "No route to host"), False),
+            (None, False),
+        ],
+    )
+    def test_what_the_kernel_says(
+        self, error: OSError | None, is_silent: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        proxy = new_proxy(A, B)
+        upstream, _ = idle(proxy, A)
+        upstream.connection_lost(error)
+        assert proxy.service.set_aside.is_empty is not is_silent
+        assert len(said(caplog)) == int(is_silent)
+        assert proxy.service.pool.count(A.key) == 0
