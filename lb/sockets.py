@@ -15,6 +15,8 @@ from contextlib import suppress
 
 _UNREAD_BYTES = 65536
 _NO_LINGER = struct.pack("ii", 1, 0)
+# The kernel takes no more (MAX_TCP_KEEPIDLE).
+_LONGEST_PROBE_SECONDS = 32767
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
@@ -44,10 +46,10 @@ def expect_acks(transport: asyncio.Transport, seconds: float) -> None:
     if sock is None or _TCP_USER_TIMEOUT is None:
         return
     with suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(seconds * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, math.ceil(seconds * 1000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, seconds > 0)
         if seconds > 0:
-            interval = math.ceil(seconds)
+            interval = min(math.ceil(seconds), _LONGEST_PROBE_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
 
