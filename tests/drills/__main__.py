@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from tests.drills import plays_faults, plays_pods
@@ -130,7 +129,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(table(results))
     print(f"\n{len(results)} in {time.monotonic() - begun:.0f} s")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+        arguments.json.write_text(json.dumps([vars(result) for result in results], indent=1) + "\n")
     return exit_code(results, is_ci=os.environ.get("CI") == "true")
 
 
