@@ -4,7 +4,8 @@ ARG BASE_IMAGE=docker.io/library/python:3.11-slim
 
 # What both build stages do: packages by hash and only as wheels, so that nothing of them runs at build time, then the
 # byte code. It is not checked against the sources when it is loaded, so times that a copy changes don't matter; a
-# read-only root could not store it anew.
+# read-only root could not store it anew. The client's classes for each kind of object, which podlb never loads, are
+# left out: 49 MB, and half of the time of a build.
 FROM ${BASE_IMAGE} AS lb-build
 RUN python3 -m venv --without-pip /opt/podlb
 COPY deploy/lb.lock /tmp/lock
@@ -14,7 +15,8 @@ RUN python3 -m pip --python /opt/podlb/bin/python install --no-cache-dir --no-co
 COPY lb /tmp/source/lb
 RUN site="$(/opt/podlb/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
     && cp -R /tmp/source/lb "$site" \
-    && /opt/podlb/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash "$site"
+    && /opt/podlb/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+        -x '/kubernetes/.*/(api|models)/[a-z]' "$site"
 
 FROM ${BASE_IMAGE} AS backend-build
 RUN python3 -m venv --without-pip /opt/podlb

@@ -108,19 +108,26 @@ runs() {
     [ $# -eq 3 ] && [ "$2" = "$3" ]
 }
 
+image_of() { if [ "$1" = lb ]; then echo "$lb_image"; else echo "$backend_image"; fi; }
+
+build_images() { # lb, backend
+    local package
+    load_base_image
+    for package in "$@"; do build_image "$package" "$(image_of "$package")"; done
+}
+
 provide_images() { # a folder for their archives
-    local package image missing=
+    local package missing=()
     for package in backend lb; do
-        if [ "$package" = lb ]; then image=$lb_image; else image=$backend_image; fi
-        if runs "$package" "$image"; then say "$image runs already"; else missing="$missing $package"; fi
+        if runs "$package" "$(image_of "$package")"; then
+            say "$(image_of "$package") runs already"
+        else
+            missing+=("$package")
+        fi
     done
-    if [ -z "$missing" ]; then return; fi
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
     choose_builder
     if [ -z "${DEPLOY_LOAD:-}" ]; then need_kind; fi
-    load_base_image
-    for package in $missing; do
-        if [ "$package" = lb ]; then image=$lb_image; else image=$backend_image; fi
-        build_image "$package" "$image"
-        load_image "$image" "$1/$package.tar"
-    done
+    build_images "${missing[@]}"
+    for package in "${missing[@]}"; do load_image "$(image_of "$package")" "$1/$package.tar"; done
 }

@@ -3,6 +3,7 @@
 #
 #   kind.sh up                 make the kind cluster `podlb` if it is not there, then deploy; prints the URL
 #   kind.sh deploy             build the images, load them, apply the manifests, wait; a second time it has nothing to do
+#   kind.sh build              build the images alone; prints their names, for a registry of yours
 #   kind.sh status             nodes, pods, endpoints
 #   kind.sh logs [FLAGS]       what podlb and the backends log (flags of `kubectl logs`: -f, --tail=100, --since=1m)
 #   kind.sh load [REQUESTS]    send requests and say which pod answered how many
@@ -141,6 +142,13 @@ url() {
     fi
 }
 
+command_build() {
+    choose_builder
+    name_images
+    build_images backend lb >&2
+    printf '%s\n' "$backend_image" "$lb_image"
+}
+
 command_deploy() {
     need_cluster
     make_work
@@ -275,7 +283,7 @@ usage() { sed -n '2,/^# Written/ { /^# Written/d; s/^# \{0,1\}//; p; }' "$script
 action=${1:-}
 if [ $# -gt 0 ]; then shift; fi
 case $action in
-    up | deploy | down | status)
+    up | build | deploy | down | status)
         [ $# -eq 0 ] || die "$action takes no arguments: settings are in the environment, see \`$script help\`"
         "command_$action"
         ;;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from tests.deploy.files import ROOT, SCRIPT, program, search_path
 
 HINT = "set PODLB_CLUSTER to the script of a one-node cluster (see CONTRIBUTING.md)"
-BASE_IMAGE = "localhost/python:3.11-slim"
 
 
 class CommandFailedError(Exception):
@@ -33,14 +31,12 @@ def run(*command: str, environment: Mapping[str, str], seconds: float = 60, text
 
 
 def settings(kubeconfig: str, context: str) -> dict[str, str]:
-    """Return the environment for kind.sh on the cluster that PODLB_CLUSTER starts: who builds, and what loads."""
-    builder = "buildah" if shutil.which("buildah") else "docker"
+    """Return the environment for kind.sh on the cluster that PODLB_CLUSTER starts."""
     return {
         **os.environ,
         "PATH": search_path(),
         "KUBECONFIG": kubeconfig,
         "DEPLOY_CONTEXT": context,
-        "DEPLOY_BUILDER": builder,
         "DEPLOY_LOAD": f"{os.environ['PODLB_CLUSTER']} load",
         "DEPLOY_MANIFESTS": "deploy/base",
     }

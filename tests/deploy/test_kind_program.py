@@ -10,7 +10,7 @@ import pytest
 
 from tests.deploy.files import DEPLOY, SCRIPT, program, search_path
 
-# It has the node's image and a network, and can't run a container.
+# It has the node's image and a network, and its containers come up with nothing in them.
 _DOCKER = """\
 #!/bin/sh
 echo "$*" >>"$DOCKER_CALLS"
@@ -18,7 +18,7 @@ case "$1 $2" in
 "info "*) echo '{"CgroupVersion": "2", "MemoryLimit": true, "PidsLimit": true, "CPUShares": true}' ;;
 "network inspect") echo '[{"Name": "kind", "IPAM": {"Config": []}, "Containers": {}}]' ;;
 "-v "*) echo "Docker version 28.2.2, build 1" ;;
-"run "*) echo "told to start nothing" >&2; exit 1 ;;
+"logs "* | "exec "*) echo "told to start nothing" >&2; exit 1 ;;
 esac
 """
 

@@ -294,6 +294,27 @@ def test_a_tag_is_the_same_wherever_the_repository_lies(machine: Machine, manife
     assert images(machine) == first
 
 
+# build
+
+
+def test_build_prints_the_names_of_the_images_and_needs_no_cluster(machine: Machine) -> None:
+    for tool in ("kind", "kubectl"):
+        (machine.path / tool).unlink()
+    done = machine.run("build")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == sorted(fake_lines(machine.state / "images"))
+    assert "building localhost/podlb-lb:" in done.stderr
+    assert machine.run("build").stdout == done.stdout
+    assert len(machine.calls("docker build")) == 2
+
+
+def test_a_build_that_fails(machine: Machine) -> None:
+    (machine.state / "fails").write_text("docker build\n")
+    done = machine.run("build")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "could not be built: see above" in done.stderr
+
+
 # deploy
 
 

@@ -298,7 +298,8 @@ def test_the_seeds_api_with_a_role_for_it_alone(deployed: Cluster) -> None:
 
 def test_two_namespaces(deployed: Cluster) -> None:
     slices = "endpointslices.discovery.k8s.io"
-    deployed.kubectl("delete", "--kustomize", str(DEPLOY / "base"), "--ignore-not-found", "--timeout=90s", seconds=120)
+    here = ("--namespace", "podlb", "--wait=false")
+    deployed.kubectl("delete", "deployment/backend", "service/backend-service", "role/lb", "rolebinding/lb", *here)
     try:
         deployed.script("deploy", DEPLOY_MANIFESTS="deploy/overlays/two-namespaces")
         assert can(deployed, "watch", slices, "podlb-backends")
@@ -306,5 +307,5 @@ def test_two_namespaces(deployed: Cluster) -> None:
         assert deployed.pods("backend") == []
         assert answering(service_address(deployed)) == names(deployed.pods("backend", "podlb-backends"))
     finally:
-        deployed.kubectl("delete", "namespace", "podlb", "podlb-backends", "--timeout=90s", seconds=120)
+        deployed.kubectl("delete", "namespace", "podlb-backends", "--wait=false")
         deployed.script("deploy")
