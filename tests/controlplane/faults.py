@@ -6,6 +6,7 @@ connection is over; or it returns PASS to let the request be answered as usual.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -174,3 +175,17 @@ def slowly(size: int, pause: float) -> Act:
         return PASS
 
     return act
+
+
+class Gate:
+    """Holds a request back until it is opened; then it is answered as usual."""
+
+    def __init__(self) -> None:
+        self._opened = threading.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def __call__(self, connection: Connection, request: Request) -> Pass:
+        assert self._opened.wait(20.0), "the gate was not opened"
+        return PASS

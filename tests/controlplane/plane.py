@@ -43,8 +43,8 @@ class Plane(Protocol):
     def permit(self, *verbs: str, plural: str = SLICES.plural) -> None:
         """Let podlb do these things with that resource, and nothing else; return when it is so."""
 
-    def kubeconfig(self, path: Path) -> Path:
-        """Write podlb's kubeconfig, without a namespace."""
+    def kubeconfig(self, path: Path, namespace: str | None = None) -> Path:
+        """Write podlb's kubeconfig."""
 
     def stop(self) -> None:
         """Kill the API server."""
@@ -81,8 +81,8 @@ class FakePlane:
     def permit(self, *verbs: str, plural: str = SLICES.plural) -> None:
         self.server.rules = {(verb, plural) for verb in verbs}
 
-    def kubeconfig(self, path: Path) -> Path:
-        return self.server.kubeconfig(path)
+    def kubeconfig(self, path: Path, namespace: str | None = None) -> Path:
+        return self.server.kubeconfig(path, namespace)
 
 
 class RealPlane:
@@ -111,15 +111,20 @@ class RealPlane:
     def client(self) -> ApiClient:
         return self._admin.with_token(self.token)
 
-    def make_token(self) -> str:
-        """Have a token made for the service account."""
-        request = {
-            "kind": "TokenRequest",
-            "apiVersion": "authentication.k8s.io/v1",
-            "spec": {"expirationSeconds": 3600},
-        }
+    def make_token(self, bound_to: str | None = None) -> str:
+        """Have a token made for the service account; it is good as long as the Secret `bound_to` is there."""
+        spec: Object = {"expirationSeconds": 3600}
+        if bound_to is not None:
+            secret = self._admin.call("POST", f"{self._where}/secrets", _named("v1", "Secret", bound_to)).expect()
+            uid = secret["metadata"]["uid"]
+            spec["boundObjectRef"] = {"kind": "Secret", "apiVersion": "v1", "name": bound_to, "uid": uid}
+        request = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec}
         path = f"{self._where}/serviceaccounts/{ACCOUNT}/token"
         return str(self._admin.call("POST", path, request).expect()["status"]["token"])
+
+    def revoke(self, bound_to: str) -> None:
+        """Let the token that is bound to a Secret be good no more."""
+        self._admin.call("DELETE", f"{self._where}/secrets/{bound_to}").expect()
 
     def put(self, *objects: Object) -> None:
         for obj in objects:
@@ -134,7 +139,8 @@ class RealPlane:
             self._admin.call("DELETE", f"{RESOURCES[plural].path(self.namespace)}/{name}").expect()
 
     def permit(self, *verbs: str, plural: str = SLICES.plural) -> None:
-        self._set_rules([{"apiGroups": [RESOURCES[plural].group], "resources": [plural], "verbs": list(verbs)}])
+        rule = {"apiGroups": [RESOURCES[plural].group], "resources": [plural], "verbs": list(verbs)}
+        self._set_rules([rule] if verbs else [])
         self._wait_for_rules(plural, set(verbs))
 
     def _set_rules(self, rules: list[Any]) -> None:
@@ -155,8 +161,8 @@ class RealPlane:
 
         eventually(lambda: {verb for verb in ("list", "watch") if allowed(verb)} == verbs, f"{verbs} alone allowed")
 
-    def kubeconfig(self, path: Path) -> Path:
-        return write_kubeconfig(path, self.server.url, self.server.authority, self.token)
+    def kubeconfig(self, path: Path, namespace: str | None = None) -> Path:
+        return write_kubeconfig(path, self.server.url, self.server.authority, self.token, namespace)
 
 
 def rules_of(folder: Path) -> list[Any]:

@@ -148,6 +148,12 @@ class Store:
             self._oldest = self.version
             return self.version
 
+    def drop_events(self) -> None:
+        """Forget the events, which everybody has been told of; nothing else rises."""
+        with self.lock:
+            self._events.clear()
+            self._oldest = self.version
+
     def backup(self) -> Backup:
         """Return everything, for `restore`."""
         with self.lock:
