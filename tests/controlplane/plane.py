@@ -12,7 +12,7 @@ import yaml
 from tests.controlplane.apiserver import ApiServer
 from tests.controlplane.client import ApiClient
 from tests.controlplane.kubeconfig import write_kubeconfig
-from tests.controlplane.objects import RESOURCES, SLICES, Object, resource_of
+from tests.controlplane.objects import ENDPOINTS, RESOURCES, SLICES, Object, resource_of
 from tests.controlplane.real import RealServer, program
 from tests.eventloop import certificates
 from tests.fakes import eventually
@@ -42,6 +42,9 @@ class Plane(Protocol):
 
     def permit(self, *verbs: str, plural: str = SLICES.plural) -> None:
         """Let podlb do these things with that resource, and nothing else; return when it is so."""
+
+    def permit_older_api(self) -> None:
+        """Let podlb do what the overlay for the Endpoints API lets it do."""
 
     def kubeconfig(self, path: Path, namespace: str | None = None) -> Path:
         """Write podlb's kubeconfig."""
@@ -80,6 +83,9 @@ class FakePlane:
 
     def permit(self, *verbs: str, plural: str = SLICES.plural) -> None:
         self.server.rules = {(verb, plural) for verb in verbs}
+
+    def permit_older_api(self) -> None:
+        self.permit("list", "watch", plural=ENDPOINTS.plural)
 
     def kubeconfig(self, path: Path, namespace: str | None = None) -> Path:
         return self.server.kubeconfig(path, namespace)
@@ -143,6 +149,10 @@ class RealPlane:
         self._set_rules([rule] if verbs else [])
         self._wait_for_rules(plural, set(verbs))
 
+    def permit_older_api(self) -> None:
+        self._set_rules(rules_of(OVERLAY))
+        self._wait_for_rules(ENDPOINTS.plural, {"list", "watch"})
+
     def _set_rules(self, rules: list[Any]) -> None:
         role = _named("rbac.authorization.k8s.io/v1", "Role", ACCOUNT) | {"rules": rules}
         path = f"{self._rbac}/roles/{ACCOUNT}"
@@ -167,8 +177,6 @@ class RealPlane:
 
 def rules_of(folder: Path) -> list[Any]:
     """Return the rules of the one Role in the manifests that kustomize makes of `folder`."""
-    if not folder.exists():
-        return [{"apiGroups": [SLICES.group], "resources": [SLICES.plural], "verbs": ["list", "watch"]}]
     made = subprocess.run([program("kubectl"), "kustomize", folder], check=True, capture_output=True, text=True)
     roles = [document for document in yaml.safe_load_all(made.stdout) if document["kind"] == "Role"]
     assert len(roles) == 1, f"{folder} has {len(roles)} Roles, not one"

@@ -6,9 +6,14 @@ What it is that differs (uids, dates, versions, ids of requests) is left out of 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
+import kubernetes.client
+import kubernetes.watch
 import pytest
+from kubernetes.client import Configuration
+from kubernetes.config import load_kube_config
 
 from tests.controlplane.apiserver import TOKEN, ApiServer
 from tests.controlplane.objects import (
@@ -269,7 +274,7 @@ def test_pages_that_are_too_old_are_gone(apiserver: ApiServer) -> None:
 
 
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-def test_kubectl_takes_it_for_one(apiserver: ApiServer, tmp_path: Any) -> None:
+def test_kubectl_takes_it_for_one(apiserver: ApiServer, tmp_path: Path) -> None:
     fill(FakePlane(apiserver), 2)
     command = [program("kubectl"), f"--server={apiserver.url}", f"--token={TOKEN}", "--insecure-skip-tls-verify"]
     command += [f"--cache-dir={tmp_path}", "--namespace=podlb", "get", "endpointslices", "-o", "name"]
@@ -287,3 +292,25 @@ def test_kubectl_takes_it_for_one(apiserver: ApiServer, tmp_path: Any) -> None:
         watching.kill()
         watching.communicate()
     assert lines == ["elsewhere", "s0", "s1", "s0"]
+
+
+def test_the_kubernetes_client_takes_it_for_one(apiserver: ApiServer, tmp_path: Path) -> None:
+    fill(FakePlane(apiserver), 2)
+    configuration = Configuration()
+    load_kube_config(str(apiserver.kubeconfig(tmp_path / "kubeconfig")), client_configuration=configuration)
+    with kubernetes.client.ApiClient(configuration) as client:
+        api = kubernetes.client.DiscoveryV1Api(client)
+        selector = f"{SERVICE_LABEL}={SERVICE}"
+        found = api.list_namespaced_endpoint_slice("podlb", label_selector=selector)
+        assert [item.metadata.name for item in found.items] == ["s0", "s1"]
+        assert found.items[0].endpoints[0].conditions.ready is True
+        apiserver.put("podlb", endpoint_slice("s0", []))
+        watch = kubernetes.watch.Watch()
+        events = watch.stream(
+            api.list_namespaced_endpoint_slice,
+            "podlb",
+            label_selector=selector,
+            resource_version=found.metadata.resource_version,
+            timeout_seconds=1,
+        )
+        assert [(event["type"], event["object"].metadata.name) for event in events] == [("MODIFIED", "s0")]

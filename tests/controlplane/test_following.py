@@ -121,7 +121,7 @@ def test_a_service_that_comes_later(plane: Plane, tmp_path: Path) -> None:
 
 
 def test_the_older_api(plane: Plane, tmp_path: Path) -> None:
-    plane.permit("list", "watch", plural="endpoints")
+    plane.permit_older_api()
     plane.put(endpoints_object({"a": "10.0.0.1"}, {"b": "10.0.0.2"}))
     plane.put(endpoints_object({"z": "10.0.9.9"}, service="other"))
     with follow(plane, tmp_path, "--endpoints-api=endpoints") as podlb:
