@@ -26,11 +26,13 @@ from lb.metrics import ENDED_OK
 from lb.outbox import AnyOutbox, Outbox
 from lb.service import Service
 from lb.upstream import Upstream
+from lb.waiting import Waiter
 
 log = logging.getLogger(__name__)
 
 LAST_REQUEST_SECONDS = 1.0
 _POOL_SWEEP = 0.5
+_TRIED_A_TURN = 32
 _OK = EndReason.OK
 
 
@@ -206,11 +208,21 @@ class Proxy:
         self.loop.call_soon(self._try_waiting)
 
     def _try_waiting(self) -> None:
+        self._try_in_turns(self.service.waiting.in_order())
+
+    def _try_in_turns(self, waiters: list[Waiter]) -> None:
+        """Let some of `waiters` try, the others in the next turns: the first is answered while the last connects."""
         now = self.clock()
-        for waiter in self.service.waiting.in_order():
-            if not self.service.has_available(now):
+        service = self.service
+        for waiter in waiters[:_TRIED_A_TURN]:
+            if not service.has_available(now):
                 break
-            waiter.try_again(now)
+            if waiter in service.waiting:
+                waiter.try_again(now)
+        else:
+            if rest := waiters[_TRIED_A_TURN:]:
+                self.loop.call_soon(self._try_in_turns, rest)
+                return
         self.watch_returns()
 
     def start(self) -> None:

@@ -22,6 +22,9 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._waiters)
 
+    def __contains__(self, waiter: object) -> bool:
+        return waiter in self._waiters
+
     def enter(self, waiter: Waiter) -> bool:
         """Wait. Returns False if too many wait already."""
         if len(self._waiters) >= self._limit and waiter not in self._waiters:

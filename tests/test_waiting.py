@@ -26,6 +26,9 @@ def test_they_wait_in_the_order_in_which_they_came() -> None:
     assert len(waiting) == 5
     assert waiting
     assert waiting.in_order() == waiters
+    assert all(waiter in waiting for waiter in waiters)
+    waiting.leave(waiters[0])
+    assert waiters[0] not in waiting
 
 
 def test_at_most_so_many_wait() -> None:

@@ -219,6 +219,30 @@ def test_503_with_retry_after_when_endpoint_wait_is_over(balancer: MakeBalancer)
     assert lb.ends() == {"no_endpoint": 2}
 
 
+@pytest.mark.one_variant
+def test_of_many_that_wait_the_first_connects_before_the_last_tries(
+    balancer: MakeBalancer, endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = endpoint()
+    lb = balancer()
+    clients = [lb.client() for _ in range(256)]
+    for client in clients:
+        client.send(request())
+    eventually(lambda: len(lb.service.waiting) == len(clients), "waiting")
+    made = Upstream.connection_made
+    still_waiting = []
+
+    def connection_made(self: Upstream, transport: asyncio.BaseTransport) -> None:
+        still_waiting.append(len(lb.service.waiting))
+        made(self, transport)
+
+    monkeypatch.setattr(Upstream, "connection_made", connection_made)
+    lb.publish(one.value)
+    assert {client.read_response().status for client in clients} == {200}
+    assert still_waiting[0] > 0
+    assert len(one.requests) == len(clients)
+
+
 def test_beyond_max_waiting_there_is_503_at_once(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     live = endpoint()
     lb = balancer(max_waiting=2)
