@@ -63,8 +63,8 @@ KEYS: dict[str, Key] = {
 
 _BY_VARIABLE = {key.variable: key for key in KEYS.values()}
 
-# Variables of the project that are no keys: the script that runs a cluster, for the tests.
-_OTHER_VARIABLES = {"PODLB_CLUSTER"}
+# Variables of the project that are no keys: the script that runs a cluster, and what images are made from there.
+_OTHER_VARIABLES = {"PODLB_CLUSTER", "PODLB_BASE_IMAGE_TAR"}
 _KUBERNETES_NAME = re.compile(r"PODLB_(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 

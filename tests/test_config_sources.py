@@ -194,7 +194,10 @@ def test_a_url_in_another_variable_is_ours_and_wrong() -> None:
 
 
 def test_variables_of_other_programs_and_of_the_tests_are_passed_over() -> None:
-    assert load({}, {"PODLBX": "1", "PATH": "/bin", "PODLB_CLUSTER": "script"}).config == load().config
+    assert (
+        load({}, {"PODLBX": "1", "PATH": "/bin", "PODLB_CLUSTER": "script", "PODLB_BASE_IMAGE_TAR": "file"}).config
+        == load().config
+    )
 
 
 @pytest.mark.parametrize(

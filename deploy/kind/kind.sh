@@ -244,8 +244,9 @@ provide_route() {
     [ "$(uname -s)" = Linux ] ||
         die "this machine has no route to the pods ($address): Docker runs in a virtual machine here; \`$script up\` runs podlb inside"
     need ip "it adds the route to the pods (Debian, Ubuntu: apt install iproute2)"
-    kube get nodes --output jsonpath='{range .items[*]}{.spec.podCIDR} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}' >"$work/nodes"
-    while read -r cidr node _; do
+    kube get nodes --output jsonpath='{range .items[*]}{.spec.podCIDR}|{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}' >"$work/nodes"
+    while IFS='| ' read -r cidr node _; do
+        [ -n "$cidr" ] || die "the node at $node names no podCIDR: add a route to its pods ($address is one) by hand"
         say "adding a route for as long as podlb runs: ip route add $cidr via $node"
         as_root ip route add "$cidr" via "$node" ||
             die "no route to the pods by $node: is the cluster on this machine (and not in a virtual machine)?"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.cluster import Cluster
+from tests.deploy.cluster import Cluster, CommandFailedError, run
 from tests.deploy.files import DEPLOY, OVERLAYS, SCRIPT
 from tests.fakes import eventually, free_port
 
@@ -125,34 +125,65 @@ def test_status_logs_and_load(deployed: Cluster) -> None:
     for name in ("lb", "backend"):
         for pod in names(deployed.pods(name)):
             assert f"[pod/{pod}/{name}] [{name}] " in logs
+    assert "scale" in deployed.script("drill", "--list")
     counted = deployed.script("load", "60")
     assert "60 requests to http://" in counted
     assert all(pod in counted for pod in names(deployed.pods("backend")))
 
 
-def test_podlb_on_this_machine_follows_the_pods_there(deployed: Cluster) -> None:
+def run_local(cluster: Cluster) -> str:
+    """Run podlb on this machine by the script until it has answered; return what it said. All backends must answer."""
     port, admin_port = free_port(), free_port()
     command = [str(SCRIPT), "local", f"--port={port}", "--host=127.0.0.1", f"--admin-port={admin_port}"]
-    process = subprocess.Popen(command, env=deployed.environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=cluster.environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    seen = []
     try:
-        assert process.stdout is not None
-        seen = []
         for line in process.stdout:
             seen.append(line)
             if f"listening on 127.0.0.1:{port}" in line:
                 break
         else:
             pytest.fail("".join(seen))
-        assert {ask("127.0.0.1", port)[1]["pod"] for _ in range(12)} == names(deployed.pods("backend"))
+        assert {ask("127.0.0.1", port)[1]["pod"] for _ in range(12)} == names(cluster.pods("backend"))
         process.send_signal(signal.SIGTERM)
-        process.stdout.read()
+        seen.append(process.stdout.read())
         assert process.wait(10) == 0
+        return "".join(seen)
     finally:
         if process.poll() is None:
             process.kill()
         process.wait(10)
-        assert process.stdout is not None
         process.stdout.close()
+
+
+def test_podlb_on_this_machine_follows_the_pods_there(deployed: Cluster) -> None:
+    output = run_local(deployed)
+    assert "route" not in output
+    assert "[INFO] stopped" in output
+
+
+def routes(pods: str) -> list[str]:
+    return [line.strip() for line in run("ip", "route", "show", pods, environment=os.environ).splitlines()]
+
+
+def test_a_route_to_the_pods_is_added_for_as_long_as_podlb_runs(deployed: Cluster) -> None:
+    (node,) = deployed.get("nodes")["items"]
+    (address,) = [a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP"]
+    pods = deployed.pods("backend")[0]["status"]["podIP"].rpartition(".")[0] + ".0/24"
+    (there,) = [route for route in routes(pods) if f"via {address}" in route]
+    run("ip", "route", "del", pods, "via", address, environment=os.environ)
+    try:
+        without = routes(pods)
+        if "podCIDR" not in node["spec"]:
+            with pytest.raises(CommandFailedError, match=f"the node at {address} names no podCIDR: add a route"):
+                deployed.script("local", "--port=0")
+            patch = json.dumps({"spec": {"podCIDR": pods, "podCIDRs": [pods]}})
+            deployed.kubectl("patch", "node", node["metadata"]["name"], "--patch", patch)
+        assert f"ip route add {pods} via {address}\n" in run_local(deployed)
+        assert routes(pods) == without
+    finally:
+        run("ip", "route", "replace", *there.split(), environment=os.environ)
 
 
 # What may be done, and what is taken
