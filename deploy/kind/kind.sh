@@ -281,17 +281,25 @@ command_local() {
 
 usage() { sed -n '2,/^# Written/ { /^# Written/d; s/^# \{0,1\}//; p; }' "$script"; }
 
-action=${1:-}
-if [ $# -gt 0 ]; then shift; fi
-case $action in
-    up | build | deploy | down | status)
-        [ $# -eq 0 ] || die "$action takes no arguments: settings are in the environment, see \`$script help\`"
-        "command_$action"
-        ;;
-    logs | load | drill | local) "command_$action" "$@" ;;
-    help | -h | --help) usage ;;
-    *)
-        usage >&2
-        exit 2
-        ;;
-esac
+main() {
+    local action=${1:-}
+    if [ $# -gt 0 ]; then shift; fi
+    case $action in
+        up | build | deploy | down | status)
+            [ $# -eq 0 ] || die "$action takes no arguments: settings are in the environment, see \`$script help\`"
+            "command_$action"
+            ;;
+        logs | load | drill | local) "command_$action" "$@" ;;
+        help | -h | --help) usage ;;
+        *)
+            usage >&2
+            exit 2
+            ;;
+    esac
+}
+
+# As one command: bash reads a script while it runs, and this one may change meanwhile (`git pull`).
+{
+    main "$@"
+    exit
+}
