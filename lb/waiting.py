@@ -22,7 +22,7 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def __contains__(self, waiter: object) -> bool:
+    def __contains__(self, waiter: Waiter) -> bool:
         return waiter in self._waiters
 
     def enter(self, waiter: Waiter) -> bool:

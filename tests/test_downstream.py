@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lb.attempts import RetryRules
@@ -33,8 +34,8 @@ class Loop:
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self.soon.append(callback)
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self.soon.append(partial(callback, *arguments))
 
     def call_later(self, delay: float, callback: Callable[..., None], *arguments: Any) -> Handle:
         return Handle()

@@ -8,8 +8,9 @@ import pytest
 
 from lb.endpoint import Endpoint, make_endpoint
 from lb.errors import ConnectFailure
-from lb.proxy import Proxy
+from lb.proxy import WAKE_BATCH, Proxy
 from lb.upstream import Upstream
+from lb.waiting import Waiting
 from tests.test_downstream import Harness, Transport
 
 A, B = make_endpoint("10.0.0.1", 80, name="a"), make_endpoint("10.0.0.2", 80, name="b")
@@ -70,6 +71,70 @@ class TestPanic:
         proxy.replace((DARK_A,))
         assert said(caplog) == []
         assert not proxy.service.has_available(0.0)
+
+
+class Waiter:
+    """A request that waits; `taken` notes its turn. One that is stubborn finds nothing."""
+
+    def __init__(self, proxy: Proxy, taken: list[Waiter], *, is_stubborn: bool = False) -> None:
+        self._proxy, self._taken, self._is_stubborn = proxy, taken, is_stubborn
+        assert proxy.service.waiting.enter(self)
+
+    def try_again(self, now: float) -> bool:
+        self._taken.append(self)
+        if not self._is_stubborn:
+            self._proxy.service.waiting.leave(self)
+        return not self._is_stubborn
+
+
+class TestWaiting:
+    """Many wait, and an endpoint is there: the first answer need not wait for the last connect."""
+
+    def test_some_in_each_turn_in_order(self) -> None:
+        harness = Harness()
+        proxy, taken = harness.proxy, list[Waiter]()
+        proxy.service.waiting = Waiting(100)
+        waiters = [Waiter(proxy, taken) for _ in range(2 * WAKE_BATCH + 1)]
+        proxy.replace((A,))
+        for turn in (WAKE_BATCH, 2 * WAKE_BATCH, 2 * WAKE_BATCH + 1):
+            [callback] = harness.loop.soon
+            harness.loop.soon = []
+            callback()
+            assert taken == waiters[:turn]
+        assert harness.loop.soon == []
+
+    def test_whoever_has_left_by_its_turn_is_passed_over(self) -> None:
+        harness = Harness()
+        proxy, taken = harness.proxy, list[Waiter]()
+        proxy.service.waiting = Waiting(100)
+        waiters = [Waiter(proxy, taken) for _ in range(WAKE_BATCH + 2)]
+        proxy.replace((A,))
+        proxy.service.waiting.leave(waiters[-1])
+        harness.loop.end_turn()
+        assert taken == waiters[:-1]
+
+    def test_it_ends_when_the_endpoint_is_gone_again(self) -> None:
+        harness = Harness()
+        proxy, taken = harness.proxy, list[Waiter]()
+        proxy.service.waiting = Waiting(100)
+        waiters = [Waiter(proxy, taken) for _ in range(WAKE_BATCH + 2)]
+        proxy.replace((A,))
+        [callback] = harness.loop.soon
+        harness.loop.soon = []
+        callback()
+        proxy.replace(())
+        harness.loop.end_turn()
+        assert taken == waiters[:WAKE_BATCH]
+        assert proxy.service.waiting.in_order() == waiters[WAKE_BATCH:]
+
+    def test_those_who_find_nothing_are_asked_once(self) -> None:
+        harness = Harness()
+        proxy, taken = harness.proxy, list[Waiter]()
+        proxy.service.waiting = Waiting(100)
+        waiters = [Waiter(proxy, taken, is_stubborn=True) for _ in range(2 * WAKE_BATCH)]
+        proxy.replace((A,))
+        harness.loop.end_turn()
+        assert taken == waiters
 
 
 class TestSilent:
