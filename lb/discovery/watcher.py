@@ -8,9 +8,11 @@
     WATCH   an event, a bookmark                    WATCH; the version is the event's
     WATCH   an event of an unknown type             WATCH
     WATCH   a clean end                             WATCH from the last version, at once
+    WATCH   a clean end of a whole watch, in which
+            nothing was said, not even a bookmark   LIST, at once
     WATCH   a cut, a time-out, no connection, 5xx   WATCH from the last version, after a pause
-    WATCH   410, 504 (the version is too new)       LIST
-    WATCH   a line that can't be read               LIST: what it said is not known
+    WATCH   410, 504 (the version is too new)       LIST, the first time at once
+    WATCH   a line that can't be read               LIST, the first time at once: what it said is not known
     WATCH   403 for longer than a moment            WATCH, and LIST every 30 s
 
 A list asks without a version: a consistent read. What it says replaces what was known, even if its version is lower,
@@ -37,6 +39,9 @@ _SHORTEST_WATCH, _LONGEST_WATCH = 45, 60
 _LONGEST_RETRY_AFTER = 60.0
 # A watch that ended well but sooner than that is no reason to hurry.
 _SHORT_LIFE_SECONDS = 1.0
+# An API server sends a bookmark about two seconds before it ends a watch. If our version is one that it has yet to reach
+# (etcd was restored from a backup) it sends nothing at all and no error either: seen with kube-apiserver 1.35.
+_SILENT_SECONDS = 40.0
 
 
 class Phase(enum.Enum):
@@ -240,6 +245,10 @@ class Watcher:
         self._said_at: float | None = None
         self._list_at = 0.0
         self._watching_since = 0.0
+        self._is_silent = False
+        """Was nothing said in this watch?"""
+        self._was_useless = False
+        """Was the version of no use, and nothing said since?"""
 
     def ask(self, now: float) -> Ask:
         """Return what to ask for now."""
@@ -270,6 +279,7 @@ class Watcher:
     def watch_opened(self, now: float) -> None:
         """The server accepted the watch."""
         self._watching_since = now
+        self._is_silent = True
         self._was_refused = self.is_watch_forbidden = False
         self._allowed()
 
@@ -279,6 +289,7 @@ class Watcher:
         if verdict is None:
             return Verdict.IGNORE
         self._backoff.reset()
+        self._is_silent = self._was_useless = False
         if event.version:
             self.version = event.version
         return verdict
@@ -290,8 +301,11 @@ class Watcher:
         if trouble is not self._last_trouble:
             self._last_trouble, self._trouble_since = trouble, now
         if trouble is Trouble.END:
-            if now - self._watching_since >= _SHORT_LIFE_SECONDS:
+            lived = now - self._watching_since
+            if lived >= _SHORT_LIFE_SECONDS:
                 self._backoff.reset()
+                if self._is_silent and lived >= _SILENT_SECONDS:
+                    self.phase = Phase.LIST
                 return Pause(0.0)
         elif trouble is Trouble.UNAUTHORIZED:
             # The token was replaced, most likely: once, at once. It is not if the new one is refused as well.
@@ -300,7 +314,11 @@ class Watcher:
         elif trouble is Trouble.FORBIDDEN:
             return Pause(self._backoff.next(), is_denied=self._is_denied(now))
         elif trouble in (Trouble.GONE, Trouble.GARBLED) or failure.is_too_new:
-            self.phase = Phase.LIST
+            is_first = self.phase is Phase.WATCH and not self._was_useless
+            self.phase, self._was_useless = Phase.LIST, True
+            if is_first and failure.retry_after is None:
+                # The server answers, and a list will do: after an outage each further pause is staleness.
+                return Pause(0.0, reload=failure.is_untrusted)
         seconds = self._backoff.next()
         if failure.retry_after is not None:
             seconds = min(max(failure.retry_after, seconds), _LONGEST_RETRY_AFTER)

@@ -119,7 +119,7 @@ class TestWatch:
         watcher = watching("100")
         watcher.event_received(event(version="123"))
         assert watcher.failed(Failure(Trouble.END), NOW + 50.0) == Pause(0.0)
-        assert asked(watcher) == (Phase.WATCH, "123")
+        assert asked(watcher, NOW + 50.0) == (Phase.WATCH, "123")
 
     def test_a_clean_end_of_a_watch_that_did_not_live_long_is_followed_by_a_pause(self) -> None:
         watcher = watching("100")
@@ -152,10 +152,44 @@ class TestWatch:
     )
     def test_when_the_version_is_of_no_use_it_is_listed(self, failure: Failure) -> None:
         watcher = watching("100")
-        assert watcher.failed(failure, NOW) == Pause(0.1)
+        assert watcher.failed(failure, NOW) == Pause(0.0)
         assert watcher.ask(NOW) == LIST
         list_complete(watcher, "200")
         assert asked(watcher) == (Phase.WATCH, "200")
+
+    def test_after_an_outage_it_is_listed_at_once(self) -> None:
+        watcher = watching("100")
+        pauses(watcher, Failure(Trouble.UNREACHABLE), 9)
+        assert watcher.failed(Failure(Trouble.GONE), NOW) == Pause(0.0)
+        assert watcher.ask(NOW) == LIST
+
+    def test_an_event_makes_the_next_time_a_first_one(self) -> None:
+        watcher = watching("100")
+        watcher.failed(Failure(Trouble.GONE), NOW)
+        list_complete(watcher, "200")
+        assert watcher.failed(Failure(Trouble.GONE), NOW) == Pause(0.1)
+        list_complete(watcher, "201")
+        watcher.watch_opened(NOW)
+        watcher.event_received(event("BOOKMARK", "202"))
+        assert watcher.failed(Failure(Trouble.GONE), NOW) == Pause(0.0)
+
+    def test_a_watch_in_which_nothing_was_said_is_followed_by_a_list(self) -> None:
+        # As after a restored etcd: our version is still to come, and the server says so to nobody.
+        watcher = watching("100")
+        assert watcher.failed(Failure(Trouble.END), NOW + 45.0) == Pause(0.0)
+        assert watcher.ask(NOW + 45.0) == LIST
+
+    @pytest.mark.parametrize("kind", ["ADDED", "BOOKMARK"])
+    def test_one_in_which_something_was_said_is_not(self, kind: str) -> None:
+        watcher = watching("100")
+        watcher.event_received(event(kind, "101"))
+        assert watcher.failed(Failure(Trouble.END), NOW + 45.0) == Pause(0.0)
+        assert asked(watcher, NOW + 45.0) == (Phase.WATCH, "101")
+
+    def test_nor_one_that_was_ended_before_its_time(self) -> None:
+        watcher = watching("100")
+        assert watcher.failed(Failure(Trouble.END), NOW + 39.0) == Pause(0.0)
+        assert asked(watcher, NOW + 39.0) == (Phase.WATCH, "100")
 
     def test_a_list_alone_makes_no_pause_short_again(self) -> None:
         # Or a server that answers every watch with 410 would be asked for list after list.
@@ -164,7 +198,7 @@ class TestWatch:
         for _ in range(6):
             found += pauses(watcher, Failure(Trouble.GONE), 1)
             list_complete(watcher, "200")
-        assert found == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+        assert found == pytest.approx([0.0, 0.1, 0.2, 0.4, 0.8, 1.0])
 
     @pytest.mark.parametrize("kind", ["ADDED", "MODIFIED", "DELETED", "BOOKMARK"])
     def test_an_event_makes_the_pause_short_again(self, kind: str) -> None:

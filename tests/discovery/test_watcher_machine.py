@@ -38,6 +38,8 @@ class Following(RuleBasedStateMachine):
         self.failed_since_success = 0
         self.last_list = self.now
         self.forbidden_since: float | None = None
+        self.was_useless = False
+        """Was the version of no use, and has nothing been said since?"""
 
     @initialize(chance=st.floats(min_value=0, max_value=1, exclude_max=True))
     def choose_chance(self, chance: float) -> None:
@@ -89,6 +91,7 @@ class Following(RuleBasedStateMachine):
         if kind != "NEW":
             self.version = version or self.version
             self.failed_since_success = 0
+            self.was_useless = False
 
     @precondition(lambda self: self.is_open)
     @rule(seconds=st.sampled_from([0.1, 0.9, 1.0, 50.0]))
@@ -127,14 +130,22 @@ class Following(RuleBasedStateMachine):
             self.failed_since_success += 1
             longest = _LONGEST_BACKOFF if retry_after is None else _LONGEST_PAUSE
             assert 0 <= pause.seconds <= longest
-            # A try at once is allowed, after a 401; a row of failures is slow.
-            if self.failed_since_success > 2 and trouble is not Trouble.UNAUTHORIZED:
-                assert pause.seconds >= 0.05
-            if self.failed_since_success > 8 and trouble is not Trouble.UNAUTHORIZED:
-                assert pause.seconds >= 0.4
+            # A try at once is allowed, after a 401 and when a version has become useless; a row of failures is slow.
+            if self._is_at_once(failure, phase):
+                assert pause.seconds == 0
+            elif trouble is not Trouble.UNAUTHORIZED:
+                assert pause.seconds >= 0.05 or self.failed_since_success <= 2
+                assert pause.seconds >= 0.4 or self.failed_since_success <= 8
             assert pause.reload is (trouble is Trouble.UNAUTHORIZED or (is_untrusted and trouble not in _LET_IN))
             self._check_denied(trouble, phase, pause.is_denied)
             self.now += pause.seconds
+
+    def _is_at_once(self, failure: Failure, phase: Phase) -> bool:
+        trouble = failure.trouble
+        if not (trouble in (Trouble.GONE, Trouble.GARBLED) or (failure.is_too_new and trouble not in _LET_IN)):
+            return False
+        is_first, self.was_useless = not self.was_useless, True
+        return is_first and phase is Phase.WATCH and failure.retry_after is None
 
     def _check_denied(self, trouble: Trouble, phase: Phase, is_denied: bool) -> None:
         if trouble is not Trouble.FORBIDDEN:

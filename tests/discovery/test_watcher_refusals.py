@@ -156,8 +156,8 @@ class TestForbidden:
         list_complete(watcher, "200")
         watcher.watch_opened(NOW + 4.0)
         assert not watcher.is_watch_forbidden
-        watcher.failed(Failure(Trouble.END), NOW + 60.0)
-        assert asked(watcher, NOW + 60.0) == (Phase.WATCH, "200"), "no more lists"
+        watcher.failed(Failure(Trouble.END), NOW + 40.0)
+        assert asked(watcher, NOW + 40.0) == (Phase.WATCH, "200"), "no more lists"
         # And a permission that is taken away again is said anew.
         assert not watcher.failed(FORBIDDEN, NOW + 61.0).is_denied
         assert watcher.failed(FORBIDDEN, NOW + 64.0).is_denied
