@@ -117,7 +117,9 @@ class Endpoint:
         is_up: bool = True,
         backlog: int = 512,
         receive_buffer: int | None = None,
+        bind: Callable[[int], socket.socket] = bind,
     ) -> None:
+        """`bind` makes its listening socket, on a port that is free if it is given 0."""
         self.name = name
         self.connections: list[Connection] = []
         self.requests: list[Message] = []
@@ -131,10 +133,13 @@ class Endpoint:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._fillers: list[socket.socket] = []
+        self._bind = bind
         self._socket = bind(0)
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.port: int = self._socket.getsockname()[1]
+        self.host: str
+        self.port: int
+        self.host, self.port = self._socket.getsockname()
         self._is_up = False
         if is_up:
             self.up()
@@ -148,7 +153,7 @@ class Endpoint:
     @property
     def value(self) -> EndpointValue:
         """The endpoint as the balancer knows it."""
-        return make_endpoint("127.0.0.1", self.port)
+        return make_endpoint(self.host, self.port)
 
     def up(self) -> None:
         """Listen: connects to the port were refused until now."""
@@ -165,7 +170,7 @@ class Endpoint:
         """Listen no more; the port stays ours, and connects to it are refused. What is connected goes on."""
         self._is_up = False
         close_listener(self._socket)
-        self._socket = bind(self.port)
+        self._socket = self._bind(self.port)
 
     def reset_all(self) -> None:
         """Reset every connection."""
