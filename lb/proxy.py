@@ -263,7 +263,7 @@ class Proxy:
     def _set_aside(self, endpoint: Endpoint, why: str, newly: bool, idle: list[Upstream]) -> None:
         if newly:
             _, seconds = self.service.set_aside.state(endpoint, self.clock())
-            log.warning("endpoint %s is set aside for %.3g s: %s", endpoint.authority, seconds, why)
+            log.warning("endpoint %s is set aside for %g s: %s", endpoint.authority, round(seconds, 1), why)
             self.watch_returns()
         for upstream in idle:
             upstream.close()
