@@ -39,8 +39,8 @@ _SHORTEST_WATCH, _LONGEST_WATCH = 45, 60
 _LONGEST_RETRY_AFTER = 60.0
 # A watch that ended well but sooner than that is no reason to hurry.
 _SHORT_LIFE_SECONDS = 1.0
-# An API server sends a bookmark about two seconds before it ends a watch. If our version is one that it has yet to reach
-# (etcd was restored from a backup) it sends nothing at all and no error either: seen with kube-apiserver 1.35.
+# An API server sends a bookmark about two seconds before it ends a watch. If our version is one that it has yet to
+# reach (etcd was restored from a backup) it sends nothing at all and no error either: seen with kube-apiserver 1.35.
 _SILENT_SECONDS = 40.0
 
 

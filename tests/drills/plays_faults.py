@@ -16,7 +16,7 @@ BACKEND_PORT = 8080
 OUTAGE = 30.0
 """Seconds without an API server."""
 API_START = 4.0
-"""Seconds that an API server takes to start: they count. Much later the node is given up, and kube-proxy drops podlb."""
+"""Seconds that an API server takes to start: they count. Later the node is given up, and kube-proxy drops podlb."""
 SILENCE = 15.0
 AFTER_SILENCE = 7.0
 KUBELET_AWAY = 120.0
