@@ -8,7 +8,9 @@ object into classes at ten times the cost.
 from __future__ import annotations
 
 import os
+import select
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -166,6 +168,7 @@ class ApiServer:
         self._manager: urllib3.PoolManager = self._client.rest_client.pool_manager
         self._manager.pool_classes_by_scheme = _pool_classes(interrupter)
         self._interrupter = interrupter
+        self._streaming: Any = None
         self.url: str = configuration.host
 
     def close(self) -> None:
@@ -191,7 +194,7 @@ class ApiServer:
     def stream(self, path: str, parameters: Mapping[str, str], read_seconds: float) -> Iterator[list[bytes]]:
         """Yield the lines of a response as they come, those of one read together; first, when it began, none."""
         with _Failures(self._interrupter):
-            response = self._open(path, parameters, read_seconds)
+            response = self._streaming = self._open(path, parameters, read_seconds)
             try:
                 yield []
                 rest = b""
@@ -206,6 +209,18 @@ class ApiServer:
                 response.close()
                 raise
             response.release_conn()
+
+    def has_more(self) -> bool:
+        """Is there more of the stream to be read already? (Not all of it, perhaps: a read may wait all the same.)"""
+        sock = getattr(self._streaming.connection, "sock", None)
+        if sock is None:
+            return False
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        # Not select(), which knows no descriptor above 1023.
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _open(self, path: str, parameters: Mapping[str, str], read_seconds: float) -> Any:
         headers = {"Accept": "application/json", "User-Agent": "podlb"}

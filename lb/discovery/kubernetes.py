@@ -27,6 +27,7 @@ from lb.discovery.endpointslice import (
 )
 from lb.discovery.interrupter import DaemonExecutor, InterruptedByStop, Interrupter
 from lb.discovery.permissions import missing_permission
+from lb.discovery.settling import Settling
 from lb.discovery.snapshot_file import Saved, SnapshotFile
 from lb.discovery.status import SyncStatus
 from lb.discovery.watcher import (
@@ -70,6 +71,7 @@ class KubernetesSource:
         self._clock = clock
         self._is_legacy = config.endpoints_api == "endpoints"
         self._endpoints = ServiceEndpoints(config.backend_port, parse_endpoints if self._is_legacy else parse_slice)
+        self._settling = Settling(self._update)
         self._watcher = Watcher(random.random)
         self._interrupter = Interrupter()
         self._server: ApiServer | None = None
@@ -255,11 +257,13 @@ class KubernetesSource:
                 "the API server's list is older than what was known (version %s): restored from a backup? It is used",
                 page.version,
             )
-        self._endpoints.list_complete()
         if self._is_listed:
             self._status.relists += 1
         self._is_listed = True
-        self._update()
+        with self._settling.lock:
+            self._endpoints.list_complete()
+            self._settling.changed()
+        self._settling.settle()
         if self._endpoints.is_empty:
             self._warn_once(
                 f"Service {self._config.backend_service_name} in namespace {self._namespace} has no endpoints "
@@ -281,26 +285,27 @@ class KubernetesSource:
         self._status.is_watch_forbidden = False
         self._heard()
         for batch in lines:
-            is_changed = False
+            more_follows = False
             try:
-                for line in batch:
-                    is_changed |= self._apply(line)
+                with self._settling.lock:
+                    for line in batch:
+                        self._apply(line)
+                more_follows = self._server.has_more()
             finally:
                 # Also what came before a line that can't be read.
-                if is_changed:
-                    self._update()
+                self._settling.settle(more_follows=more_follows)
                 self._heard()
         self._heard()
 
-    def _apply(self, line: bytes) -> bool:
-        """Take in one line of a watch. Did anything change?"""
+    def _apply(self, line: bytes) -> None:
+        """Take in one line of a watch."""
         event = read_event(line)
         verdict = self._watcher.event_received(event)
         if verdict is Verdict.IGNORE:
-            return False
+            return
         for problem in self._endpoints.changed(event.item, is_deleted=verdict is Verdict.DELETE):
             self._warn_once(problem)
-        return True
+        self._settling.changed()
 
     def _update(self) -> None:
         """Something may have changed: tell the log and the loop."""
@@ -331,7 +336,8 @@ class KubernetesSource:
             self._is_away = False
             log.info("the API server answers again, after %.1f s", self._clock() - self._away_since)
         if self._watcher.phase is Phase.WATCH:
-            self._save()
+            with self._settling.lock:
+                self._save()
 
     def _save(self) -> None:
         if self._file is not None and self._is_listed:

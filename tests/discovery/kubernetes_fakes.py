@@ -78,6 +78,9 @@ class FakeServer:
         while (answer := self._take()) is not END:
             yield answer
 
+    def has_more(self) -> bool:
+        return False
+
     def _take(self) -> Any:
         answer = self.answers.get(timeout=2 * DEADLINE)
         if answer is _STOP:
