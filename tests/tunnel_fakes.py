@@ -46,7 +46,7 @@ class Loop:
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self.soon.append((callback, arguments))
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
+    def call_later(self, delay: float, callback: Callable[..., None], *arguments: Any) -> Handle:
         return Handle()
 
     def create_task(self, coroutine: Any) -> Handle:

@@ -37,7 +37,7 @@ FORBIDDEN_LIST_SECONDS = 30.0
 DENIED_LOG_SECONDS = 60.0
 _SHORTEST_WATCH, _LONGEST_WATCH = 45, 60
 _LONGEST_RETRY_AFTER = 60.0
-# A watch that ended well but sooner than that is no reason to hurry.
+# A watch that ended sooner than that is no reason to hurry, however well it went.
 _SHORT_LIFE_SECONDS = 1.0
 # An API server sends a bookmark about two seconds before it ends a watch. If our version is one that it has yet to
 # reach (etcd was restored from a backup) it sends nothing at all and no error either: seen with kube-apiserver 1.35.
@@ -245,10 +245,10 @@ class Watcher:
         self._said_at: float | None = None
         self._list_at = 0.0
         self._watching_since = 0.0
-        self._is_silent = False
+        self._is_silent = True
         """Was nothing said in this watch?"""
         self._was_useless = False
-        """Was the version of no use, and nothing said since?"""
+        """Was the version of no use, and has no watch been well since?"""
 
     def ask(self, now: float) -> Ask:
         """Return what to ask for now."""
@@ -288,8 +288,7 @@ class Watcher:
         verdict = _VERDICTS.get(event.kind)
         if verdict is None:
             return Verdict.IGNORE
-        self._backoff.reset()
-        self._is_silent = self._was_useless = False
+        self._is_silent = False
         if event.version:
             self.version = event.version
         return verdict
@@ -300,11 +299,16 @@ class Watcher:
         self._token = ""
         if trouble is not self._last_trouble:
             self._last_trouble, self._trouble_since = trouble, now
+        lived = now - self._watching_since
+        if not self._is_silent and lived >= _SHORT_LIFE_SECONDS:
+            # All was well. (Not so a server that says something and then fails, at once, again and again.)
+            self._backoff.reset()
+            self._was_useless = False
+        is_silent, self._is_silent = self._is_silent, True
         if trouble is Trouble.END:
-            lived = now - self._watching_since
             if lived >= _SHORT_LIFE_SECONDS:
                 self._backoff.reset()
-                if self._is_silent and lived >= _SILENT_SECONDS:
+                if is_silent and lived >= _SILENT_SECONDS:
                     self.phase = Phase.LIST
                 return Pause(0.0)
         elif trouble is Trouble.UNAUTHORIZED:

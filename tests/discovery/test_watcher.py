@@ -163,7 +163,7 @@ class TestWatch:
         assert watcher.failed(Failure(Trouble.GONE), NOW) == Pause(0.0)
         assert watcher.ask(NOW) == LIST
 
-    def test_an_event_makes_the_next_time_a_first_one(self) -> None:
+    def test_a_watch_that_went_well_makes_the_next_time_a_first_one(self) -> None:
         watcher = watching("100")
         watcher.failed(Failure(Trouble.GONE), NOW)
         list_complete(watcher, "200")
@@ -171,7 +171,20 @@ class TestWatch:
         list_complete(watcher, "201")
         watcher.watch_opened(NOW)
         watcher.event_received(event("BOOKMARK", "202"))
-        assert watcher.failed(Failure(Trouble.GONE), NOW) == Pause(0.0)
+        assert watcher.failed(Failure(Trouble.GONE), NOW + 1.0) == Pause(0.0)
+
+    @pytest.mark.parametrize("trouble", [Trouble.GONE, Trouble.GARBLED, Trouble.CUT, Trouble.END])
+    def test_a_server_that_says_something_before_it_fails_is_not_asked_in_a_hurry(self, trouble: Trouble) -> None:
+        # A proxy in between that garbles the second line of whatever it passes on, say.
+        watcher, now, questions = watching("100", opened=None), NOW, 0
+        while now < NOW + 60.0:
+            if watcher.ask(now).phase is Phase.LIST:
+                list_complete(watcher)
+            watcher.watch_opened(now)
+            watcher.event_received(event())
+            questions += 1
+            now += 0.001 + watcher.failed(Failure(trouble), now).seconds
+        assert questions < 70
 
     def test_a_watch_in_which_nothing_was_said_is_followed_by_a_list(self) -> None:
         # As after a restored etcd: our version is still to come, and the server says so to nobody.
@@ -204,11 +217,15 @@ class TestWatch:
     def test_an_event_makes_the_pause_short_again(self, kind: str) -> None:
         watcher = watching()
         pauses(watcher, Failure(Trouble.CUT), 5)
+        watcher.watch_opened(NOW)
         watcher.event_received(event(kind))
-        assert watcher.failed(Failure(Trouble.CUT), NOW) == Pause(0.1)
+        assert watcher.failed(Failure(Trouble.CUT), NOW + 1.0) == Pause(0.1)
+        assert watcher.failed(Failure(Trouble.CUT), NOW + 1.1) == Pause(0.2), "once"
 
-    def test_an_event_of_an_unknown_type_does_not(self) -> None:
+    @pytest.mark.parametrize(("kind", "lived"), [("WHATEVER", 1.0), ("BOOKMARK", 1.0 - JUST)])
+    def test_not_one_of_an_unknown_type_or_in_a_watch_that_did_not_live_long(self, kind: str, lived: float) -> None:
         watcher = watching()
         pauses(watcher, Failure(Trouble.CUT), 5)
-        watcher.event_received(event("WHATEVER"))
-        assert watcher.failed(Failure(Trouble.CUT), NOW) == Pause(1.0)
+        watcher.watch_opened(NOW)
+        watcher.event_received(event(kind))
+        assert watcher.failed(Failure(Trouble.CUT), NOW + lived) == Pause(1.0)

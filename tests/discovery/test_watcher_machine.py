@@ -39,7 +39,9 @@ class Following(RuleBasedStateMachine):
         self.last_list = self.now
         self.forbidden_since: float | None = None
         self.was_useless = False
-        """Was the version of no use, and has nothing been said since?"""
+        """Was the version of no use, and has no watch been well since?"""
+        self.opened_at = self.now
+        self.has_spoken = False
 
     @initialize(chance=st.floats(min_value=0, max_value=1, exclude_max=True))
     def choose_chance(self, chance: float) -> None:
@@ -80,6 +82,7 @@ class Following(RuleBasedStateMachine):
     def watch_opens(self) -> None:
         self.watcher.watch_opened(self.now)
         self.is_open = True
+        self.opened_at = self.now
         self.forbidden_since = None
         assert not self.watcher.is_watch_forbidden
 
@@ -90,18 +93,24 @@ class Following(RuleBasedStateMachine):
         self.watcher.event_received(read_event(line))
         if kind != "NEW":
             self.version = version or self.version
-            self.failed_since_success = 0
-            self.was_useless = False
+            self.has_spoken = True
 
     @precondition(lambda self: self.is_open)
     @rule(seconds=st.sampled_from([0.1, 0.9, 1.0, 50.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
+    def close(self) -> None:
+        """The watch, if there is one, is over: was it well?"""
+        if self.has_spoken and self.now - self.opened_at >= 1.0:
+            self.failed_since_success = 0
+            self.was_useless = False
+        self.is_open = self.has_spoken = False
+
     @precondition(lambda self: self.is_open)
     @rule()
     def watch_ends(self) -> None:
-        self.is_open = False
+        self.close()
         pause = self.watcher.failed(Failure(Trouble.END), self.now)
         if pause.seconds == 0:
             self.failed_since_success = 0
@@ -125,7 +134,7 @@ class Following(RuleBasedStateMachine):
         failure = Failure(trouble, "", retry_after, is_too_new, is_untrusted)
         for _ in range(times):
             phase = self.watcher.ask(self.now).phase if not self.is_open else Phase.WATCH
-            self.is_open = False
+            self.close()
             pause = self.watcher.failed(failure, self.now)
             self.failed_since_success += 1
             longest = _LONGEST_BACKOFF if retry_after is None else _LONGEST_PAUSE
