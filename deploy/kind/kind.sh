@@ -23,6 +23,7 @@
 #   DEPLOY_TIMEOUT        seconds for a rollout (default: 180)
 #   DEPLOY_URL            where `load` sends its requests (default: http://localhost:8080/ on kind, else the Service)
 # Written for bash 3.2 (macOS) and later.
+# shellcheck disable=SC2329  # main calls the commands by their names
 set -euo pipefail
 
 cluster=podlb
@@ -296,10 +297,8 @@ main() {
             exit 2
             ;;
     esac
-}
-
-# As one command: bash reads a script while it runs, and this one may change meanwhile (`git pull`).
-{
-    main "$@"
+    # Bash reads a script while it runs, and this one may have changed by now (`git pull`): nothing more of it.
     exit
 }
+
+main "$@"
