@@ -77,6 +77,8 @@ build_image() { # lb or backend, its name
         # Neither needs more rights than the builder has, inside a container for one.
         build+=(--isolation "${BUILDAH_ISOLATION:-chroot}" --network host)
     fi
+    # shellcheck disable=SC2206  # several words
+    build+=(${DEPLOY_BUILD_FLAGS:-})
     if "$builder" "${present[@]}" "$2" >/dev/null 2>&1; then return; fi
     say "building $2 with $builder"
     "$builder" "${build[@]}" "${arguments[@]}" "$root" >/dev/null ||

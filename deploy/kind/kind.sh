@@ -15,6 +15,7 @@
 #   DEPLOY_CONTEXT        the kube context (default: kind-podlb; never the current one by accident)
 #   DEPLOY_MANIFESTS      the kustomize folder (default: deploy/overlays/kind)
 #   DEPLOY_BUILDER        docker, podman or buildah (default: the first that works)
+#   DEPLOY_BUILD_FLAGS    further flags for its `build`, such as --network=host or --pull
 #   DEPLOY_LOAD           the command that brings an image archive, its last argument, to the nodes
 #                         (default: kind load image-archive --name podlb)
 #   DEPLOY_BASE_IMAGE     the base of both images (default: the Dockerfile's)

@@ -298,8 +298,9 @@ def test_a_tag_is_the_same_wherever_the_repository_lies(machine: Machine, tmp_pa
 def test_build_prints_the_names_of_the_images_and_needs_no_cluster(machine: Machine) -> None:
     for tool in ("kind", "kubectl"):
         (machine.path / tool).unlink()
-    done = machine.run("build")
+    done = machine.run("build", DEPLOY_BUILD_FLAGS="--pull --network=host")
     assert done.returncode == 0
+    assert all(" --pull --network=host " in call for call in machine.calls("docker build"))
     assert done.stdout.splitlines() == sorted(fake_lines(machine.state / "images"))
     assert "building localhost/podlb-lb:" in done.stderr
     assert machine.run("build").stdout == done.stdout
