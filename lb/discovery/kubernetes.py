@@ -90,7 +90,7 @@ class KubernetesSource:
         self._is_over = asyncio.Event()
         # Written by one side and read by the other, each with one assignment.
         self._latest: Snapshot = ()
-        self._trouble = "it did not answer"
+        self._trouble = "no API server was found yet"
         self._fatal: str | None = None
         self._is_started = False
 
@@ -221,6 +221,7 @@ class KubernetesSource:
                 self._saved = self._file.load()
                 if self._saved is not None:
                     self._endpoints.remember_ready(e.key for e in self._saved.snapshot if e.ready or e.was_ready)
+            self._trouble = f"the Kubernetes API at {server.url}: it did not answer"
             log.info(
                 "following Service %s in namespace %s at %s",
                 config.backend_service_name,
