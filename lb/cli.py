@@ -107,6 +107,9 @@ async def _serve(config: Config, loop: asyncio.AbstractEventLoop) -> None:
     except BaseException:
         await server.close()
         raise
+    if not server.has_started:
+        await server.close()
+        return
     # What was made so far lives as long as the process: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

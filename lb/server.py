@@ -73,6 +73,7 @@ class Server:
         self.proxy = Proxy(config, service, loop, clock=clock or loop.time, id_prefix=os.urandom(8).hex().encode())
         self.proxy.on_connection_closed = self._connection_closed
         self.listener: Listener | None = None
+        self.has_started = False
         self._side_listeners: list[Listener] = []
         self._evictor = Evictor(lambda: self.proxy.connections)
         self._pages = Pages(self.proxy, self._readiness, self._sync)
@@ -85,7 +86,10 @@ class Server:
         self._end_now = asyncio.Event()
 
     async def start(self) -> None:
-        """Bind, find the endpoints, accept. Raises StartError, or ListenError for a port that can't be had."""
+        """Bind, find the endpoints, accept. Raises StartError, or ListenError for a port that can't be had.
+
+        Returns early, with `has_started` unset, when `stop` is called meanwhile.
+        """
         config = self._config
         sockets = bind_sockets(config.host, config.port, config.backlog)
         self.listener = Listener(
@@ -107,20 +111,34 @@ class Server:
                 self._side_listeners.append(listener)
                 listener.start()
                 log.info("%s port on %s", "admin" if is_admin else "probe", ", ".join(listener.addresses))
-        # (Kubernetes has a second way to start when the time is over, and keeps it itself.)
-        seconds = None if self._sync is not None else config.startup_timeout
-        try:
-            async with asyncio.timeout(seconds):
-                await self._source.start(self._publish)
-        except DiscoveryError as error:
-            raise StartError(str(error)) from None
-        except TimeoutError:
-            raise StartError(
-                f"no endpoints were found within startupTimeout ({config.startup_timeout:g} s): see the lines above"
-            ) from None
+        if not await self._find_endpoints():
+            log.info("asked to stop before there were any endpoints")
+            return
+        self.has_started = True
         self.proxy.start()
         self.listener.start()
         log.info("listening on %s", ", ".join(self.listener.addresses))
+
+    async def _find_endpoints(self) -> bool:
+        """Wait for the first snapshot; return False if `stop` is called before. Raises StartError."""
+        # (Kubernetes has a second way to start when the time is over, and keeps it itself.)
+        seconds = None if self._sync is not None else self._config.startup_timeout
+        finding = self._loop.create_task(self._source.start(self._publish))
+        stopping = self._loop.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([finding, stopping], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if finding.done():
+                finding.result()
+                return True
+            if stopping.done():
+                return False
+        except DiscoveryError as error:
+            raise StartError(str(error)) from None
+        finally:
+            finding.cancel()
+            stopping.cancel()
+            await asyncio.gather(finding, stopping, return_exceptions=True)
+        raise StartError(f"no endpoints were found within startupTimeout ({seconds:g} s): see the lines above")
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._listed = True

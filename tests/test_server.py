@@ -27,10 +27,12 @@ class Source:
     def __init__(self) -> None:
         self.publish: Publish
         self.is_stopped = False
+        self.has_begun = asyncio.Event()
         self.goes_on: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self, publish: Publish) -> None:
         self.publish = publish
+        self.has_begun.set()
         await self.goes_on
 
     async def stop(self) -> None:
@@ -65,7 +67,7 @@ class TestReadiness:
         server = new_server(source)
         assert server._readiness() == (False, "no complete list of endpoints yet")
         starting = asyncio.create_task(server.start())
-        await asyncio.sleep(0)
+        await source.has_begun.wait()
         assert server._readiness()[0] is False
         assert server.listener is not None
         source.publish((A,))
@@ -84,7 +86,7 @@ class TestReadiness:
         source = Source()
         server = new_server(source)
         starting = asyncio.create_task(server.start())
-        await asyncio.sleep(0)
+        await source.has_begun.wait()
         source.publish(())
         source.goes_on.set_result(None)
         await starting
@@ -114,6 +116,19 @@ class TestStart:
         source.goes_on.set_result(None)
         await asyncio.wait_for(starting, DEADLINE)
         await server.close()
+
+    async def test_who_is_asked_to_stop_meanwhile_does_not_wait_for_endpoints(self) -> None:
+        source = Source()
+        server = new_server(source)
+        starting = asyncio.create_task(server.start())
+        await source.has_begun.wait()
+        server.stop()
+        await asyncio.wait_for(starting, DEADLINE)
+        assert not server.has_started
+        assert source.goes_on.cancelled()
+        assert server._readiness() == (False, "stopping")
+        await server.close()
+        assert source.is_stopped
 
     async def test_for_another_one_the_time_is_kept(self) -> None:
         server = new_server(Source(), startup_timeout=SOON, discovery="static")
