@@ -14,7 +14,7 @@ from tests.controlplane.plane import FakePlane, Plane, RealPlane
 from tests.controlplane.podlb import Podlb, follow
 from tests.fakes import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 NAMESPACE = "podlb"
 
@@ -44,7 +44,6 @@ def test_a_token_that_was_rotated_is_read_again_at_once(apiserver: ApiServer, tm
         assert not podlb.logged(r"\[ERROR\]")
 
 
-@pytest.mark.timeout(30)
 def test_a_token_that_is_not_accepted_for_a_while(apiserver: ApiServer, tmp_path: Path) -> None:
     put(apiserver, "10.0.0.1")
     with follow(FakePlane(apiserver), tmp_path) as podlb:
@@ -85,7 +84,6 @@ def test_a_real_token_that_is_revoked_and_replaced(real_plane: RealPlane, tmp_pa
 # Permissions
 
 
-@pytest.mark.timeout(60)
 def test_without_the_permission_to_list_it_does_not_start(plane: Plane, tmp_path: Path) -> None:
     plane.permit("watch")
     with follow(plane, tmp_path) as podlb:
@@ -96,7 +94,6 @@ def test_without_the_permission_to_list_it_does_not_start(plane: Plane, tmp_path
     assert not podlb.logged("Traceback")
 
 
-@pytest.mark.timeout(60)
 def test_without_the_permission_to_watch_it_stays_up_and_says_so(plane: Plane, tmp_path: Path) -> None:
     plane.put(endpoint_slice("one", [ready("10.0.0.1", pod="a")]))
     plane.permit("list")
@@ -121,7 +118,6 @@ def test_without_the_permission_to_watch_it_stays_up_and_says_so(plane: Plane, t
         podlb.wait_for_rotation(["10.0.0.2"])
 
 
-@pytest.mark.timeout(60)
 def test_a_permission_that_is_taken_away_and_given_back(plane: Plane, tmp_path: Path) -> None:
     plane.put(endpoint_slice("one", [ready("10.0.0.1", pod="a")]))
     with follow(plane, tmp_path) as podlb:
@@ -140,7 +136,6 @@ def test_a_permission_that_is_taken_away_and_given_back(plane: Plane, tmp_path: 
 # What can't be mended by waiting
 
 
-@pytest.mark.timeout(30)
 def test_an_unknown_token_at_the_start(plane: Plane, tmp_path: Path) -> None:
     kubeconfig = plane.kubeconfig(tmp_path / "kubeconfig")
     rotate_token(kubeconfig, "nobody-s")
@@ -151,7 +146,6 @@ def test_an_unknown_token_at_the_start(plane: Plane, tmp_path: Path) -> None:
     assert "nobody-s" not in "".join((*podlb.lines, *podlb.errors))
 
 
-@pytest.mark.timeout(30)
 def test_no_token_at_the_start(plane: Plane, tmp_path: Path) -> None:
     kubeconfig = plane.kubeconfig(tmp_path / "kubeconfig")
     document = json.loads(kubeconfig.read_text())
@@ -163,7 +157,6 @@ def test_no_token_at_the_start(plane: Plane, tmp_path: Path) -> None:
     assert "system:anonymous" in line
 
 
-@pytest.mark.timeout(30)
 def test_a_certificate_of_another_authority(apiserver: ApiServer, tmp_path: Path) -> None:
     kubeconfig = FakePlane(apiserver).kubeconfig(tmp_path / "kubeconfig")
     document = json.loads(kubeconfig.read_text())

@@ -18,7 +18,7 @@ from tests.controlplane.watching import Watch
 from tests.controlplane.wire import to_json
 from tests.fakes import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 NAMESPACE = "podlb"
 
@@ -155,7 +155,6 @@ def test_a_list_of_a_lower_version_replaces_all_the_same(apiserver: ApiServer, p
     assert podlb.logged(r"\[WARN\] the API server's list is older") == [warning]
 
 
-@pytest.mark.timeout(30)
 def test_pages_that_expire_are_asked_for_anew(apiserver: ApiServer, podlb: Podlb) -> None:
     many = [endpoint_slice(f"s-{n:04}", [ready(f"10.1.{n // 250}.{n % 250}", pod=f"p-{n}")]) for n in range(600)]
     apiserver.open_watch().silence()
@@ -166,7 +165,7 @@ def test_pages_that_expire_are_asked_for_anew(apiserver: ApiServer, podlb: Podlb
     apiserver.stop()
     apiserver.forget()
     apiserver.start()
-    eventually(lambda: len(podlb.rotation()) == 601, "all of them", seconds=10.0)
+    eventually(lambda: len(podlb.rotation()) == 601, "all of them", seconds=20.0)
     assert gone.hits == 1
     pages = ["continue" in request.query for request in apiserver.asked("list")]
     assert pages == [False, False, True, False, True]
@@ -271,7 +270,6 @@ def test_retry_after_is_honoured(apiserver: ApiServer, podlb: Podlb, act: Act) -
     assert len(apiserver.asked("list")) == 1
 
 
-@pytest.mark.timeout(30)
 def test_without_retry_after_pauses_double_up_to_a_second(apiserver: ApiServer, podlb: Podlb) -> None:
     refusals = 7
     fault = apiserver.inject("watch", faults.answer(faults.status(500, "InternalError", "oops")), times=refusals)
@@ -281,7 +279,7 @@ def test_without_retry_after_pauses_double_up_to_a_second(apiserver: ApiServer, 
     pauses = gaps(apiserver, "watch")[1:]
     # Each is shortened by up to a half, by chance; a busy machine makes them longer.
     for pause, whole in zip(pauses, [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0], strict=True):
-        assert whole / 2 <= pause < whole + 0.3, pauses
+        assert whole / 2 <= pause < whole + 1.0, pauses
     apiserver.put(NAMESPACE, one("10.0.0.2"))
     podlb.wait_for_rotation(["10.0.0.2"])
 

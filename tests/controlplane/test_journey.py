@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.controlplane import faults
 from tests.controlplane.apiserver import ApiServer
 from tests.controlplane.objects import Object, endpoint_slice, not_ready, ready
@@ -16,6 +18,7 @@ def one(*addresses: str) -> Object:
     return endpoint_slice("one", [ready(address, pod=f"pod-{address}") for address in addresses])
 
 
+@pytest.mark.timeout(30)
 def test_a_bad_day(apiserver: ApiServer, tmp_path: Path) -> None:
     apiserver.put("podlb", one("10.0.0.1"), endpoint_slice("two", [not_ready("10.0.0.9", pod="sick")]))
     with follow(FakePlane(apiserver), tmp_path) as podlb:

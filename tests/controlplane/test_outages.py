@@ -15,7 +15,7 @@ from tests.controlplane.plane import FakePlane, Plane
 from tests.controlplane.podlb import follow
 from tests.fakes import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 IN_STEP_SECONDS = 2.0
 
@@ -53,7 +53,6 @@ def first_answer(plane: Plane) -> Iterator[FirstAnswer]:
         thread.join()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("are_events_lost", [False, True], ids=["events kept", "events lost"])
 def test_an_api_server_that_is_killed_and_comes_back(plane: Plane, tmp_path: Path, are_events_lost: bool) -> None:
     plane.put(endpoint_slice("one", [ready("10.0.0.1", pod="a"), ready("10.0.0.2", pod="b")]))
@@ -88,7 +87,6 @@ def test_an_api_server_that_is_killed_and_comes_back(plane: Plane, tmp_path: Pat
             assert podlb.metric("relists_total") == int(are_events_lost)
 
 
-@pytest.mark.timeout(60)
 def test_an_api_server_that_stands_still(plane: Plane, tmp_path: Path) -> None:
     plane.put(endpoint_slice("one", [ready("10.0.0.1", pod="a")]))
     with follow(plane, tmp_path) as podlb:

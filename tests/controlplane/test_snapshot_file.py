@@ -12,7 +12,7 @@ from tests.controlplane.plane import FakePlane, Plane
 from tests.controlplane.podlb import START_SECONDS, follow
 from tests.fakes import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 STARTUP = "--startup-timeout=2"
 
@@ -27,7 +27,6 @@ def leave_a_snapshot(plane: Plane, folder: Path) -> str:
     return flag
 
 
-@pytest.mark.timeout(60)
 def test_it_serves_until_the_api_server_is_back(plane: Plane, tmp_path: Path) -> None:
     flag = leave_a_snapshot(plane, tmp_path)
     plane.stop()
@@ -43,7 +42,7 @@ def test_it_serves_until_the_api_server_is_back(plane: Plane, tmp_path: Path) ->
             assert {row["name"] for row in podlb.rows()} == {"a", "b"}
             plane.start()
             plane.put(endpoint_slice("one", [ready("10.0.0.3", pod="c")]))
-            podlb.wait_for_rotation(["10.0.0.3"], seconds=3.0)
+            podlb.wait_for_rotation(["10.0.0.3"])
             eventually(lambda: podlb.metric("snapshot_age_seconds") == 0, "the end of the snapshot's time")
             podlb.stop_in_time()
     finally:
@@ -74,7 +73,6 @@ def test_an_api_server_that_is_there_counts_alone(apiserver: ApiServer, tmp_path
         assert podlb.rotation() == set()
 
 
-@pytest.mark.timeout(20)
 def test_a_damaged_file_is_moved_aside(apiserver: ApiServer, tmp_path: Path) -> None:
     flag = leave_a_snapshot(FakePlane(apiserver), tmp_path)
     file = tmp_path / "snapshot.json"
@@ -83,7 +81,7 @@ def test_a_damaged_file_is_moved_aside(apiserver: ApiServer, tmp_path: Path) -> 
     file.write_bytes(damaged)
     apiserver.stop()
     with follow(FakePlane(apiserver), tmp_path, flag, STARTUP) as podlb:
-        assert "startupTimeout" in podlb.failure(seconds=3.0)
+        assert "startupTimeout" in podlb.failure(seconds=4.5)
         (warning,) = podlb.logged(r"\[WARN\] .*damaged")
         assert str(file) in warning
     assert not file.exists()
@@ -102,7 +100,7 @@ def test_a_file_that_is_too_old_is_refused(apiserver: ApiServer, tmp_path: Path)
     apiserver.stop()
     with follow(FakePlane(apiserver), tmp_path, flag, STARTUP, "--snapshot-max-age=1") as podlb:
         # The start alone takes longer than that.
-        line = podlb.failure(seconds=3.0)
+        line = podlb.failure(seconds=4.5)
         assert "startupTimeout" in line
         assert podlb.logged(r"\[WARN\] snapshotFile .*old")
 
@@ -111,7 +109,7 @@ def test_a_file_of_another_service_is_not_used(apiserver: ApiServer, tmp_path: P
     flag = leave_a_snapshot(FakePlane(apiserver), tmp_path)
     apiserver.stop()
     with follow(FakePlane(apiserver), tmp_path, flag, STARTUP, service="other") as podlb:
-        podlb.failure(seconds=3.0)
+        podlb.failure(seconds=4.5)
 
 
 def test_a_folder_that_is_not_there_is_told_of_once(apiserver: ApiServer, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.integration.ports import BlackHole
 
 SOON = 2.0
 STARTUP = f"--startup-timeout={SOON:g}"
-SPARE = 1.5
+SPARE = 2.5
 """Seconds: the Kubernetes client is imported first, which takes half of one, and more on a busy machine."""
 
 
@@ -31,6 +31,7 @@ def test_no_kubernetes_anywhere() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "content",
     [
@@ -54,6 +55,7 @@ def test_a_kubeconfig_that_can_not_be_used(tmp_path: Path, content: str | None) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_a_token_file_that_is_not_there(apiserver: ApiServer, tmp_path: Path) -> None:
     kubeconfig = apiserver.kubeconfig(tmp_path / "kubeconfig")
     (tmp_path / "kubeconfig.token").unlink()
@@ -83,6 +85,7 @@ def test_an_api_server_that_refuses_connections(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 @pytest.mark.skipif(not BlackHole.is_possible, reason="only Linux tells how full the queue of a listening socket is")
 def test_an_api_server_that_swallows_connections(tmp_path: Path) -> None:
     hole = BlackHole()
@@ -95,6 +98,7 @@ def test_an_api_server_that_swallows_connections(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("how", ["frozen", "mute", "mute after the head"])
 def test_an_api_server_that_does_not_answer(apiserver: ApiServer, tmp_path: Path, how: str) -> None:
     if how == "frozen":
@@ -109,6 +113,7 @@ def test_an_api_server_that_does_not_answer(apiserver: ApiServer, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_what_is_no_api_server(apiserver: ApiServer, tmp_path: Path) -> None:
     page = b"<html><body>It works!</body></html>"
     apiserver.inject("list", faults.raw_body(page), times=None)
@@ -119,6 +124,7 @@ def test_what_is_no_api_server(apiserver: ApiServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_an_api_server_that_is_late(apiserver: ApiServer, tmp_path: Path) -> None:
     apiserver.put("podlb", endpoint_slice("one", [ready("10.0.0.1", pod="a")]))
     apiserver.stop()

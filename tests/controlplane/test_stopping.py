@@ -16,7 +16,7 @@ from tests.controlplane.plane import FakePlane
 from tests.controlplane.podlb import Podlb, follow
 from tests.fakes import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 
 def in_a_watch(apiserver: ApiServer, podlb: Podlb) -> None:
@@ -79,7 +79,6 @@ STATES: list[Callable[[ApiServer, Podlb], None]] = [
 ]
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("bring_about", STATES, ids=lambda state: state.__name__)
 def test_stopping(apiserver: ApiServer, tmp_path: Path, bring_about: Callable[[ApiServer, Podlb], None]) -> None:
     apiserver.put("podlb", endpoint_slice("one", [ready("10.0.0.1", pod="a")]))

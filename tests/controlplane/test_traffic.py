@@ -17,7 +17,7 @@ from tests.controlplane.podlb import Podlb, follow
 from tests.fakes import DEADLINE, Message, eventually
 from tests.integration.endpoint import Connection, Endpoint, response
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 CLOSE_SECONDS = 0.1
 MakePod = Callable[..., Endpoint]

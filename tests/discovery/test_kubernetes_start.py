@@ -56,8 +56,8 @@ class TestFailure:
     async def test_no_answer_in_time(self, kubernetes: MakeRig) -> None:
         it = kubernetes(startup_timeout=SOON)
         assert await failure(it) == (
-            "the Kubernetes API at https://fake: it did not answer; no list of endpoints within startupTimeout (0.05 s): "
-            "check that the API server can be reached, and kubeconfig"
+            "the Kubernetes API at https://fake: it did not answer; no list of endpoints "
+            "within startupTimeout (0.05 s): check that the API server can be reached, and kubeconfig"
         )
 
     async def test_the_last_failure_is_told(self, kubernetes: MakeRig) -> None:
