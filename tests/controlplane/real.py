@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,6 @@ ADMIN_TOKEN = "the-administrator"
 START_SECONDS = 60.0
 
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def why_not() -> str | None:
@@ -40,6 +40,10 @@ def why_not() -> str | None:
 def program(name: str) -> str:
     """Return the path of one of the programs."""
     return str(Path(os.environ["KUBEBUILDER_ASSETS"], name))
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Part:
@@ -72,7 +76,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
     def signal(self, number: signal.Signals) -> None:

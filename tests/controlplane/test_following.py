@@ -151,6 +151,22 @@ def test_ports_by_name_and_both_families(plane: Plane, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_endpoint_that_is_listed_twice_is_there_once(plane: Plane, tmp_path: Path) -> None:
+    plane.put(
+        endpoint_slice("old", [ready("10.0.0.1", pod="moves"), not_ready("10.0.0.2", pod="before")]),
+        endpoint_slice("older", [ready("10.0.0.3", pod="stays")]),
+    )
+    # While slices are rearranged a pod is in two of them, and the newer one knows more; an address that was given to
+    # another pod may still be listed for the one before.
+    plane.put(endpoint_slice("new", [terminating("10.0.0.1", pod="moves"), ready("10.0.0.2", pod="behind")]))
+    with follow(plane, tmp_path) as podlb:
+        podlb.wait_until_ready()
+        assert podlb.rotation() == {"10.0.0.2:8080", "10.0.0.3:8080"}
+        assert sorted(row["endpoint"] for row in podlb.rows()) == ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]
+        assert {row["name"] for row in podlb.rows() if row["endpoint"] == "10.0.0.2:8080"} == {"behind"}
+
+
+@pytest.mark.slow
 def test_the_namespace_of_the_kubeconfig(plane: Plane, tmp_path: Path) -> None:
     plane.put(endpoint_slice("one", [ready("10.0.0.1", pod="a")]))
     kubeconfig = plane.kubeconfig(tmp_path / "kubeconfig", plane.namespace)
