@@ -33,16 +33,24 @@ class Loop:
 
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
+        self.later: list[Callable[[], None]] = []
 
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self.soon.append(partial(callback, *arguments))
 
     def call_later(self, delay: float, callback: Callable[..., None], *arguments: Any) -> Handle:
+        self.later.append(partial(callback, *arguments))
         return Handle()
 
     def create_task(self, coroutine: Any) -> Handle:
         coroutine.close()
         return Handle()
+
+    def time_passes(self) -> None:
+        """Run what waits for its time."""
+        later, self.later = self.later, []
+        for callback in later:
+            callback()
 
     def end_turn(self) -> None:
         while self.soon:

@@ -90,18 +90,18 @@ class Waiter:
 class TestWaiting:
     """Many wait, and an endpoint is there: the first answer need not wait for the last connect."""
 
-    def test_some_in_each_turn_in_order(self) -> None:
+    def test_some_at_a_time_in_order(self) -> None:
         harness = Harness()
         proxy, taken = harness.proxy, list[Waiter]()
         proxy.service.waiting = Waiting(100)
         waiters = [Waiter(proxy, taken) for _ in range(2 * WAKE_BATCH + 1)]
         proxy.replace((A,))
-        for turn in (WAKE_BATCH, 2 * WAKE_BATCH, 2 * WAKE_BATCH + 1):
-            [callback] = harness.loop.soon
-            harness.loop.soon = []
-            callback()
-            assert taken == waiters[:turn]
-        assert harness.loop.soon == []
+        harness.loop.end_turn()
+        assert taken == waiters[:WAKE_BATCH]
+        for count in (2 * WAKE_BATCH, 2 * WAKE_BATCH + 1):
+            harness.loop.time_passes()
+            assert taken == waiters[:count]
+        assert harness.loop.later == []
 
     def test_whoever_has_left_by_its_turn_is_passed_over(self) -> None:
         harness = Harness()
@@ -111,6 +111,7 @@ class TestWaiting:
         proxy.replace((A,))
         proxy.service.waiting.leave(waiters[-1])
         harness.loop.end_turn()
+        harness.loop.time_passes()
         assert taken == waiters[:-1]
 
     def test_it_ends_when_the_endpoint_is_gone_again(self) -> None:
@@ -119,11 +120,10 @@ class TestWaiting:
         proxy.service.waiting = Waiting(100)
         waiters = [Waiter(proxy, taken) for _ in range(WAKE_BATCH + 2)]
         proxy.replace((A,))
-        [callback] = harness.loop.soon
-        harness.loop.soon = []
-        callback()
+        harness.loop.end_turn()
         proxy.replace(())
         harness.loop.end_turn()
+        harness.loop.time_passes()
         assert taken == waiters[:WAKE_BATCH]
         assert proxy.service.waiting.in_order() == waiters[WAKE_BATCH:]
 
@@ -134,7 +134,9 @@ class TestWaiting:
         waiters = [Waiter(proxy, taken, is_stubborn=True) for _ in range(2 * WAKE_BATCH)]
         proxy.replace((A,))
         harness.loop.end_turn()
+        harness.loop.time_passes()
         assert taken == waiters
+        assert harness.loop.later == []
 
 
 class TestSilent:
