@@ -101,7 +101,6 @@ class TestWaiting:
         for count in (2 * WAKE_BATCH, 2 * WAKE_BATCH + 1):
             harness.loop.time_passes()
             assert taken == waiters[:count]
-        assert harness.loop.later == []
 
     def test_whoever_has_left_by_its_turn_is_passed_over(self) -> None:
         harness = Harness()
@@ -134,9 +133,9 @@ class TestWaiting:
         waiters = [Waiter(proxy, taken, is_stubborn=True) for _ in range(2 * WAKE_BATCH)]
         proxy.replace((A,))
         harness.loop.end_turn()
-        harness.loop.time_passes()
-        assert taken == waiters
-        assert harness.loop.later == []
+        for _ in range(3):
+            harness.loop.time_passes()
+            assert taken == waiters
 
 
 class TestSilent:
