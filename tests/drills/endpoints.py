@@ -46,6 +46,8 @@ class Endpoints:
 
     def __init__(self, kubectl: Kubectl, namespace: str, service: str) -> None:
         self.turned_ready: list[Ready] = []
+        self.went_dark: list[float] = []
+        """The instants at which the last ready endpoint was one no longer."""
         self._following = Following(
             kubectl,
             f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
@@ -61,6 +63,8 @@ class Endpoints:
         for key, state in after.items():
             if state.ready and not (key in before and before[key].ready):
                 self.turned_ready.append(Ready(at, key))
+        if any(state.ready for state in before.values()) and not self.ready:
+            self.went_dark.append(at)
 
     @property
     def states(self) -> dict[Key, State]:

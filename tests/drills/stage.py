@@ -153,7 +153,10 @@ class Stage:
         self.endpoints = Endpoints(cluster.kubectl, cluster.backend_namespace, SERVICE)
         self.deliveries = Deliveries(cluster.kubectl, cluster.backend_namespace, BACKEND.selector, prefix)
         self.load = Load(*self._address(is_plain=is_plain), prefix)
+        in_front = Endpoints(cluster.kubectl, cluster.namespace, LB.name)
         with ExitStack() as stack:
+            in_front.start()
+            stack.callback(in_front.stop)
             self.endpoints.start()
             stack.callback(self.endpoints.stop)
             self.deliveries.start()
@@ -167,6 +170,11 @@ class Stage:
                 self.run_on(WARM_UP)
             except DrillError as error:
                 self.result.faults.append(str(error))
+        if in_front.went_dark and not (is_plain or self.drill.is_to_one_pod):
+            at = in_front.went_dark[0] - begun
+            self.proof(
+                f"after {at:.0f} s podlb's own Service had no ready endpoint: kube-proxy drops what comes to it then"
+            )
         turned = [ready for ready in self.endpoints.turned_ready if ready.at > begun]
         self.result.first_answers = first_answers(turned, self.requests, self.readings)
         judge(self.result, self.drill.bounds, self.requests, self.readings)

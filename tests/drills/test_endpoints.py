@@ -49,3 +49,20 @@ def test_when_an_endpoint_turns_ready() -> None:
         (2.0, "a", "10.0.0.1"),
         (4.0, "a", "10.0.0.2"),
     ]
+
+
+def test_when_the_last_one_is_ready_no_longer() -> None:
+    endpoints = Endpoints(Kubectl("kubectl"), "podlb", "lb")
+    objects = endpoints._following.objects
+    dark = {"endpoints": [endpoint("a", ready=False)]}
+    light = {"endpoints": [endpoint("a", ready=True)]}
+    other = {"endpoints": [endpoint("b", ready=True)]}
+    objects |= {"x": light, "y": other}
+    endpoints.changed(1.0, None, light)
+    objects["x"] = dark
+    endpoints.changed(2.0, light, dark)
+    assert endpoints.went_dark == [], "there is another slice"
+    del objects["y"]
+    endpoints.changed(3.0, other, None)
+    endpoints.changed(4.0, dark, dark)
+    assert endpoints.went_dark == [3.0]
