@@ -284,7 +284,7 @@ class TestZeroWindow:
         (idle,) = lb.service.pool._idle[there.value.key]
         assert idle.expects_acks
         sock = idle.transport.get_extra_info("socket")
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 600
         assert client.get().status == 200
         assert len(there.connections) == 1
 
