@@ -35,7 +35,7 @@ def expect(sock: socket.socket | None, seconds: float) -> None:
 
 
 def options(sock: socket.socket) -> tuple[int, ...]:
-    """Return the milliseconds from the first repetition on, whether there are probes, and after how many seconds each."""
+    """Return the milliseconds from the first repetition on, if there are probes, and after how many seconds each."""
     tcp = socket.IPPROTO_TCP
     return (
         sock.getsockopt(tcp, socket.TCP_USER_TIMEOUT),
