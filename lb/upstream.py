@@ -6,6 +6,7 @@ A connection serves one exchange at a time and idles in the pool in between. Its
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Protocol, cast
 
 from lb.connecting import Connecting
@@ -29,6 +30,8 @@ from lb.sockets import expect_acks, is_drained, reset, unread
 
 _NO_BODY = Framing(NO_BODY)
 _INTERIM_LIMIT = 32
+# How the kernel tells that nothing was acknowledged for too long; the latter two if ICMP gave a reason meanwhile.
+_SILENT_ERRORS = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 # The shortest read that may have been filled to the brim on any loop: it says nothing about what stands behind it.
 _FILLED_READ = 32768
 _WRITE_BUFFER_HIGH = 65536
@@ -312,7 +315,7 @@ class Upstream(asyncio.Protocol):
         """The connection is closed, by either side."""
         self.is_usable = False
         sink = self._sink
-        if isinstance(exc, TimeoutError):
+        if isinstance(exc, OSError) and exc.errno in _SILENT_ERRORS:
             self._owner.upstream_silent(self)
         if sink is None:
             self._owner.idle_lost(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 import pytest
@@ -160,7 +161,8 @@ class TestSilent:
     @pytest.mark.parametrize(
         ("error", "is_silent"),
         [
-            (TimeoutError(110, "Connection timed out"), True),
+            (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), True),
+            (OSError(errno.EHOSTUNREACH, "No route to host"), True),
             (ConnectionResetError(104, "Connection reset by peer"), False),
             (BrokenPipeError(32, "Broken pipe"), False),
             # A router says that there is no way: what is sent next is refused, or times out itself.
