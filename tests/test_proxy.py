@@ -165,8 +165,6 @@ class TestSilent:
             (OSError(errno.EHOSTUNREACH, "No route to host"), True),
             (ConnectionResetError(104, "Connection reset by peer"), False),
             (BrokenPipeError(32, "Broken pipe"), False),
-            # A router says that there is no way: what is sent next is refused, or times out itself.
-            (OSError(113, "No route to host"), False),
             (None, False),
         ],
     )
