@@ -27,19 +27,25 @@ _STEP = 0.001
 
 
 class Lateness:
-    """How late the loop is, at most, for what is to happen every millisecond."""
+    """How late the loop is, at most, for what is to happen every millisecond, by a fault of this process.
+
+    While other processes have the CPU it is late as well, but does not use any: it is not later than it has worked.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._due = loop.time() + _STEP
-        self._handle = loop.call_at(self._due, self._tick)
         self.most = 0.0
+        self._handle: asyncio.TimerHandle
+        self._wait()
+
+    def _wait(self) -> None:
+        self._cpu = time.process_time()
+        self._due = self._loop.time() + _STEP
+        self._handle = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
-        now = self._loop.time()
-        self.most = max(self.most, now - self._due)
-        self._due = now + _STEP
-        self._handle = self._loop.call_at(self._due, self._tick)
+        self.most = max(self.most, min(self._loop.time() - self._due, time.process_time() - self._cpu))
+        self._wait()
 
     def stop(self) -> None:
         self._handle.cancel()
