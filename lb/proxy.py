@@ -31,10 +31,10 @@ from lb.waiting import Waiter
 log = logging.getLogger(__name__)
 
 LAST_REQUEST_SECONDS = 1.0
-WAKE_BATCH = 16
-WAKE_SECONDS = 0.005
-"""So many waiting requests go on at a time, the next ones so much later: 3,200 a second, more than an endpoint that has
-just begun answers. When all of 580 went on at once the first was answered after 400 ms."""
+WAKE_SECONDS = 0.01
+WAKE_LIMIT = 64
+"""Of the requests that wait for an endpoint one goes on at once, then two, four, up to so many every `WAKE_SECONDS`. An
+endpoint that returns has often just begun: when all of 580 went on at once the first was answered after 400 ms."""
 _POOL_SWEEP = 0.5
 _OK = EndReason.OK
 
@@ -211,20 +211,20 @@ class Proxy:
         self.loop.call_soon(self._try_waiting)
 
     def _try_waiting(self) -> None:
-        self._try_some_waiting(self.service.waiting.in_order())
+        self._try_some_waiting(self.service.waiting.in_order(), 1)
 
-    def _try_some_waiting(self, waiters: list[Waiter]) -> None:
+    def _try_some_waiting(self, waiters: list[Waiter], count: int) -> None:
         """Some now, the others later: hundreds of connects at once would keep the first answer waiting."""
         now = self.clock()
         service = self.service
-        for waiter in waiters[:WAKE_BATCH]:
+        for waiter in waiters[:count]:
             if not service.has_available(now):
                 break
             if waiter in service.waiting:
                 waiter.try_again(now)
         else:
-            if len(waiters) > WAKE_BATCH:
-                self.loop.call_later(WAKE_SECONDS, self._try_some_waiting, waiters[WAKE_BATCH:])
+            if rest := waiters[count:]:
+                self.loop.call_later(WAKE_SECONDS, self._try_some_waiting, rest, min(count * 2, WAKE_LIMIT))
                 return
         self.watch_returns()
 

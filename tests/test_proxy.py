@@ -9,7 +9,7 @@ import pytest
 
 from lb.endpoint import Endpoint, make_endpoint
 from lb.errors import ConnectFailure
-from lb.proxy import WAKE_BATCH, Proxy
+from lb.proxy import WAKE_LIMIT, Proxy
 from lb.upstream import Upstream
 from lb.waiting import Waiting
 from tests.test_downstream import Harness, Transport
@@ -91,52 +91,54 @@ class Waiter:
 class TestWaiting:
     """Many wait, and an endpoint is there: the first answer need not wait for the last connect."""
 
-    def test_some_at_a_time_in_order(self) -> None:
+    def test_more_each_time_in_order(self) -> None:
         harness = Harness()
         proxy, taken = harness.proxy, list[Waiter]()
-        proxy.service.waiting = Waiting(100)
-        waiters = [Waiter(proxy, taken) for _ in range(2 * WAKE_BATCH + 1)]
+        proxy.service.waiting = Waiting(1000)
+        waiters = [Waiter(proxy, taken) for _ in range(300)]
         proxy.replace((A,))
         harness.loop.end_turn()
-        assert taken == waiters[:WAKE_BATCH]
-        for count in (2 * WAKE_BATCH, 2 * WAKE_BATCH + 1):
+        counts = [len(taken)]
+        while len(taken) < len(waiters):
             harness.loop.time_passes()
-            assert taken == waiters[:count]
+            counts.append(len(taken))
+        assert counts == [1, 3, 7, 15, 31, 63, 63 + WAKE_LIMIT, 63 + 2 * WAKE_LIMIT, 63 + 3 * WAKE_LIMIT, 300]
+        assert taken == waiters
 
     def test_whoever_has_left_by_its_turn_is_passed_over(self) -> None:
         harness = Harness()
         proxy, taken = harness.proxy, list[Waiter]()
         proxy.service.waiting = Waiting(100)
-        waiters = [Waiter(proxy, taken) for _ in range(WAKE_BATCH + 2)]
+        waiters = [Waiter(proxy, taken) for _ in range(3)]
         proxy.replace((A,))
-        proxy.service.waiting.leave(waiters[-1])
         harness.loop.end_turn()
+        proxy.service.waiting.leave(waiters[1])
         harness.loop.time_passes()
-        assert taken == waiters[:-1]
+        assert taken == [waiters[0], waiters[2]]
 
     def test_it_ends_when_the_endpoint_is_gone_again(self) -> None:
         harness = Harness()
         proxy, taken = harness.proxy, list[Waiter]()
         proxy.service.waiting = Waiting(100)
-        waiters = [Waiter(proxy, taken) for _ in range(WAKE_BATCH + 2)]
+        waiters = [Waiter(proxy, taken) for _ in range(3)]
         proxy.replace((A,))
         harness.loop.end_turn()
         proxy.replace(())
         harness.loop.end_turn()
         harness.loop.time_passes()
-        assert taken == waiters[:WAKE_BATCH]
-        assert proxy.service.waiting.in_order() == waiters[WAKE_BATCH:]
+        assert taken == waiters[:1]
+        assert proxy.service.waiting.in_order() == waiters[1:]
 
     def test_those_who_find_nothing_are_asked_once(self) -> None:
         harness = Harness()
         proxy, taken = harness.proxy, list[Waiter]()
         proxy.service.waiting = Waiting(100)
-        waiters = [Waiter(proxy, taken, is_stubborn=True) for _ in range(2 * WAKE_BATCH)]
+        waiters = [Waiter(proxy, taken, is_stubborn=True) for _ in range(7)]
         proxy.replace((A,))
         harness.loop.end_turn()
-        for _ in range(3):
+        for _ in range(5):
             harness.loop.time_passes()
-            assert taken == waiters
+        assert taken == waiters
 
 
 class TestSilent:
