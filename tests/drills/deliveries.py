@@ -11,12 +11,15 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tests.drills.drivers import PROGRAM_PAUSE
 from tests.drills.kubectl import DrillError, Following, Kubectl, Object
 
+ATTEMPTS = 10
 _REQUEST = re.compile(r"\] request (GET|POST) \S*[?&]id=([a-z0-9-]+)")
 
 
@@ -32,6 +35,8 @@ class Readings:
 
     def __init__(self, prefix: str) -> None:
         self.logs: dict[Log, list[str]] = {}
+        self.unread: list[str] = []
+        """Why a log could not be read."""
         self._prefix = prefix + "-"
 
     def reading(self, pod: str, lines: Iterable[str]) -> None:
@@ -106,15 +111,27 @@ class Deliveries:
         """Read again what may have been cut, and return all."""
         for pod, item in self.pods.items():
             restarts = sum(status["restartCount"] for status in item["status"].get("containerStatuses") or [])
-            for previous in [[], ["--previous"]][: 1 + bool(restarts)]:
-                try:
-                    text = self._kubectl.run("logs", f"--namespace={self._namespace}", pod, *previous)
-                except DrillError:
-                    continue  # gone meanwhile: what was followed is all there is
-                self.readings.reading(pod, text.splitlines())
+            self._read_again(pod)
+            if restarts:
+                self._read_again(pod, "--previous")
         self._following.stop()
         for process in self._processes:
             process.terminate()
         for thread in self._threads:
             thread.join(10)
         return self.readings
+
+    def _read_again(self, pod: str, *options: str) -> None:
+        """Read a log from its start. An API server that has just come back may not reach the kubelet yet."""
+        for _ in range(ATTEMPTS):
+            try:
+                text = self._kubectl.run("logs", f"--namespace={self._namespace}", pod, *options)
+            except DrillError as error:
+                if "not found" in str(error) and not options:
+                    return  # The pod is gone meanwhile: what was followed is all there is.
+                why = str(error)
+                time.sleep(PROGRAM_PAUSE)
+            else:
+                self.readings.reading(pod, text.splitlines())
+                return
+        self.readings.unread.append(why)

@@ -203,7 +203,9 @@ class _Connection(asyncio.Protocol):
             if self.is_open:
                 self._end(request, Kind.WRONG, f"not HTTP: {error}")
             else:
-                self._end(request, Kind.TRUNCATED if request.first_byte else Kind.LOST, str(error))
+                # h11 has no word for a connection that closes without a byte.
+                kind, detail = (Kind.TRUNCATED, str(error)) if request.first_byte else (Kind.LOST, "closed")
+                self._end(request, kind, detail)
 
     def _complete(self, request: Request) -> None:
         body = bytes(self._body)

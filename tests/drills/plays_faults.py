@@ -102,14 +102,20 @@ def killed_api(stage: Stage) -> None:
         return pod["status"].get("podIP", "") if is_new and pod["status"].get("podIP") != address else ""
 
     stage.wait(new_address, f"another address for {name}", CATCH_UP)
+
+    def turned_ready() -> list[float]:
+        return [ready.at for ready in stage.endpoints.turned_ready if ready.key.address == new_address()]
+
+    # The pod is the same, so until then its old address stands there as ready.
+    stage.wait(turned_ready, f"a slice with {new_address()}", CATCH_UP)
     stage.wait_for_backends(BACKEND.replicas)
-    is_right = [ready.at for ready in stage.endpoints.turned_ready if ready.key.address == new_address()]
-    stage.check(bool(is_right), f"the slice has its new address {new_address()}")
+    is_right = turned_ready()[0]
+    stage.proof(f"the slice has its new address {new_address()}")
     stage.run_on(BACK_IN_ROTATION + 1)
 
     def judge() -> None:
-        back = stage.answers_of(name, is_right[0]) if is_right else None
-        took = float("inf") if back is None else back - is_right[0]
+        back = stage.answers_of(name, is_right)
+        took = float("inf") if back is None else back - is_right
         stage.check(took <= BACK_IN_ROTATION, f"it answers {took:.2f} s after the slice was right")
 
     stage.afterwards(judge)

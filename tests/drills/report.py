@@ -133,7 +133,8 @@ def judge(result: Result, bounds: Bounds, requests: Sequence[Request], readings:
     # Else a request that was delivered twice could be missed.
     unlogged = [request.id for request in good if request.id not in processes]
     if unlogged:
-        faults.append(f"{len(unlogged)} were answered and are in no log that was read: {', '.join(unlogged[:5])}")
+        why = "".join(f"; {reason}" for reason in readings.unread)
+        faults.append(f"{len(unlogged)} were answered and are in no log that was read: {', '.join(unlogged[:5])}{why}")
 
 
 def _examples(requests: Sequence[Request], method: str | None = None) -> str:
