@@ -31,10 +31,10 @@ def cluster_of_our_own() -> Iterator[None]:
     try:
         _execute("start the cluster", UP, script, "up")
         os.environ["KUBECONFIG"] = config
-        context = execute(kubectl_program(), "config", "current-context").strip()
-        os.environ.update(
-            DEPLOY_CONTEXT=context, DEPLOY_LOAD=f"{script} load", DEPLOY_MANIFESTS=str(BASE), KUBECONFIG=config
-        )
+        kubectl = kubectl_program()
+        context = execute(kubectl, "config", "current-context").strip()
+        os.environ.update(DEPLOY_CONTEXT=context, DEPLOY_LOAD=f"{script} load", DEPLOY_MANIFESTS=str(BASE))
+        os.environ["PATH"] = os.pathsep.join([os.path.dirname(kubectl), os.environ.get("PATH", os.defpath)])
         _execute("deploy podlb", DEPLOY, str(KIND), "deploy")
         yield
     finally:
