@@ -80,6 +80,11 @@ def read_dropped(listing: str) -> int:
     return int(match[1])
 
 
+def read_log(text: str) -> list[str]:
+    """The lines that a container wrote, from its log in the format of the container runtimes (CRI)."""
+    return re.findall(r"^\S+ std(?:out|err) F (.*)$", text, re.MULTILINE)
+
+
 def count_established(table: str, port: int) -> int:
     """How many connections to that port are established, from /proc/net/tcp."""
     rows = [line.split() for line in table.splitlines()[1:]]
@@ -140,6 +145,16 @@ class Faults:
         self._driver.on_node(node, "sh", "-c", f"kill -KILL {pid}")
         wait_until(lambda: all(holder.pid != pid for holder in holders()), f"the end of {pid}", GONE_IN)
         return pid
+
+    def log(self, pod: Object, container: str, seconds: float) -> list[str]:
+        """The log of a container's process from its start until so many seconds from now, by its file on the node.
+
+        That works without an API server, and goes on when the file is removed.
+        """
+        meta = pod["metadata"]
+        folder = f"/var/log/pods/{meta['namespace']}_{meta['name']}_{meta['uid']}/{container}"
+        script = f"timeout {seconds:g} tail -q -n +1 -f {folder}/*.log; exit 0"
+        return read_log(self._driver.on_node(pod["spec"]["nodeName"], "sh", "-c", script))
 
     @contextmanager
     def silence(self, pod: Object, container: str, port: int) -> Iterator[Silence]:

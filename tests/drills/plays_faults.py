@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from tests.drills.cluster import BACKEND, LB, is_ready, restarts
@@ -17,6 +18,8 @@ OUTAGE = 30.0
 """Seconds without an API server."""
 API_START = 4.0
 """Seconds that an API server takes to start: they count. Later the node is given up, and kube-proxy drops podlb."""
+LOG_GOES_ON = 15.0
+"""Seconds for which the process of a pod that loses its sandbox may still log."""
 SILENCE = 15.0
 AFTER_SILENCE = 7.0
 KUBELET_AWAY = 120.0
@@ -91,9 +94,15 @@ def killed_api(stage: Stage) -> None:
     begun = time.monotonic()
     with stage.faults.killed_api():
         stage.run_on(2)
+        # kubelet removes the log together with the sandbox, and kubectl has no way to it without an API server.
+        log = threading.Thread(
+            target=lambda: stage.deliveries.readings.reading(name, stage.faults.log(victim, BACKEND.name, LOG_GOES_ON))
+        )
+        log.start()
         pid = stage.faults.kill_sandbox(victim)
         stage.proof(f"the API server was gone; process {pid}, which held the address {address} of {name}, is gone")
         stage.run_on(max(1.0, OUTAGE - API_START - (time.monotonic() - begun)))
+        log.join()
     stage.proof(f"the API server was away for {time.monotonic() - begun:.0f} s")
 
     def new_address() -> str:

@@ -14,7 +14,7 @@ from tests.drills.faults import Faults, container_id, count_established, read_dr
 from tests.drills.kubectl import DrillError, Kubectl
 
 POD = {
-    "metadata": {"name": "backend-1", "uid": "0a-1b"},
+    "metadata": {"namespace": "podlb", "name": "backend-1", "uid": "0a-1b"},
     "spec": {"nodeName": "node-1"},
     "status": {
         "hostIP": "10.99.0.2",
@@ -129,6 +129,14 @@ def test_a_sandbox_is_killed() -> None:
     assert node.commands[0][-2:] == ("pod0a-1b", "pod0a_1b")
     with pytest.raises(DrillError, match="0 processes called pause"):
         Faults(Node(listing()), Api()).kill_sandbox(POD)
+
+
+def test_a_log_on_its_node() -> None:
+    node = Node(
+        "2026-11-23T06:25:01.1Z stdout F [backend] one\n2026-11-23T06:25:01.2Z stderr F two\n2026-11-23T06:25:01.3Z std"
+    )
+    assert Faults(node, Api()).log(POD, "backend", 5) == ["[backend] one", "two"]
+    assert "timeout 5 tail -q -n +1 -f /var/log/pods/podlb_backend-1_0a-1b/backend/*.log" in node.commands[0][2]
 
 
 def test_an_api_server_that_is_frozen() -> None:
