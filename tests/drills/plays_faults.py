@@ -205,6 +205,7 @@ DRILLS = (
         killed_api,
         Bounds(post=50, is_cut_apart=True),
         needs_faults=True,
+        is_to_one_pod=True,
     ),
     Drill(
         "kubelet",

@@ -33,7 +33,7 @@ BOUNDS = {
 
 def test_what_each_may_lose() -> None:
     assert {name: drill.bounds for name, drill in DRILLS.items()} == BOUNDS
-    assert [name for name, drill in DRILLS.items() if drill.is_to_one_pod] == ["kubelet", "lb-killed"]
+    assert [name for name, drill in DRILLS.items() if drill.is_to_one_pod] == ["api-killed", "kubelet", "lb-killed"]
     assert [name for name, drill in DRILLS.items() if drill.style is Style.RUDE] == ["rude"]
 
 
