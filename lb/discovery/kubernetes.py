@@ -49,6 +49,7 @@ WATCH_SPARE_SECONDS = 10.0
 """So much later than the server was to end a watch it counts as mute."""
 _PAGE_ITEMS = "500"
 _STOP_SECONDS = 0.2
+_LINES_A_TIME = 200
 _SWITCH_SECONDS = 0.001
 
 log = logging.getLogger(__name__)
@@ -311,8 +312,12 @@ class KubernetesSource:
     def _update(self) -> None:
         """Something may have changed: tell the log and the loop."""
         old, new = self._endpoints.merge()
-        for line in describe_changes(old, new):
+        changes = list(describe_changes(old, new))
+        for line in changes[:_LINES_A_TIME]:
             log.info("%s", line)
+        if len(changes) > _LINES_A_TIME:
+            # Each costs 0.1 ms, and a thousand in a moment help nobody.
+            log.info("%d more endpoints were added, updated or deleted", len(changes) - _LINES_A_TIME)
         if (ports := self._endpoints.missing_port()) is not None:
             self._warn_once(
                 f"Service {self._config.backend_service_name} has no port {self._config.backend_port} (it has: "

@@ -45,6 +45,17 @@ class TestFollowing:
         ]
         assert warned(caplog) == []
 
+    async def test_of_very_many_changes_the_rest_is_a_number(
+        self, kubernetes: MakeRig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        it = kubernetes()
+        many = [endpoint(f"10.0.{at // 250}.{at % 250 + 1}", f"p{at}", ready=True) for at in range(350)]
+        await it.start(page(endpoint_slice(*many, name="s-1")))
+        assert len(it.published[-1]) == 350
+        lines = [text for text in logged(caplog) if "endpoint" in text and text != "endpoints"]
+        assert sum(text.startswith("endpoint added: ") for text in lines) == 200
+        assert "150 more endpoints were added, updated or deleted" in lines
+
     async def test_what_is_asked(self, kubernetes: MakeRig) -> None:
         it = kubernetes(backend_service_name="web")
         await it.start(page(version="100", token="more"), page(endpoint_slice(A), version="100"))
