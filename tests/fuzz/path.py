@@ -42,7 +42,7 @@ class _Loop:
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._soon.append((callback, arguments))
 
-    def call_later(self, delay: float, callback: Callable[..., None]) -> _Handle:
+    def call_later(self, delay: float, callback: Callable[..., None], *arguments: Any) -> _Handle:
         return _Handle()
 
     def create_task(self, coroutine: Any) -> _Handle:
