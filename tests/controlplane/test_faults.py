@@ -296,6 +296,7 @@ def test_a_403_that_passes_is_not_worth_a_word(apiserver: ApiServer, podlb: Podl
     assert podlb.metric("relists_total") == 0
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(200)
 def test_staleness_is_bounded_whatever_is_silent(tmp_path: Path) -> None:
     # Both at the same time, since each takes a whole watch: one whose connection says nothing any more, and one whose
