@@ -190,6 +190,7 @@ class Dispatch:
         self._connecting = None
         if self._proxy.service.connected(upstream.key, now):
             log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
+            self._proxy.tell_of_panic()
         self._sink.upstream_ready(upstream, now)
 
     def upstream_connect_failed(self, upstream: Upstream, failure: ConnectFailure) -> None:

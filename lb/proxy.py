@@ -165,7 +165,7 @@ class Proxy:
         """Balance over `snapshot` from now on; close the idle connections to endpoints that left."""
         for upstream in self.service.replace(snapshot, self.clock()):
             upstream.close()
-        self._tell_of_panic()
+        self.tell_of_panic()
 
     # Timers: one tick for all deadlines, one for the next endpoint that returns, one sweep of the pool.
 
@@ -269,13 +269,14 @@ class Proxy:
             self.watch_returns()
         for upstream in idle:
             upstream.close()
-        self._tell_of_panic()
+        self.tell_of_panic()
 
     def idle_lost(self, upstream: Upstream) -> None:
         """A connection was closed while it was idle."""
         self.service.pool.forget(upstream.key, upstream)
 
-    def _tell_of_panic(self) -> None:
+    def tell_of_panic(self) -> None:
+        """Say when it begins and when it ends."""
         is_panicking = self.service.is_panicking
         if is_panicking is self._told_of_panic:
             return

@@ -106,6 +106,9 @@ class Service(Generic[C]):
         """A connect succeeded. Is the endpoint back from being set aside?"""
         self.metrics.values[self.metrics.slot(key) + metrics.CONNECTS] += 1
         back = self.set_aside.connected(key, now)
+        if back and not any(endpoint.ready for endpoint in self._published):
+            # What was of no use in a panic is again. (No endpoint leaves, so nothing is to be closed.)
+            self._balance()
         if back and self.waiting:
             self.on_available()
         return back

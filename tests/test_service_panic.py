@@ -146,6 +146,14 @@ class TestOutOfIt:
         service.replace(gone_dark(A, B), NOW + 3.0)
         assert sorted(picked(service, 4, NOW + 3.0)) == ["a", "a", "b", "b"]
 
+    def test_it_is_back_when_a_connect_succeeds_in_the_panic(self, how: str) -> None:
+        service = in_panic(A)
+        self.fail(service, A, how)
+        assert not service.is_panicking
+        assert service.connected(A.key, NOW + 1.0)
+        assert service.is_panicking
+        assert picked(service, 2, NOW + 1.0) == "aa"
+
     def test_another_pod_at_its_address_is_another(self, how: str) -> None:
         service = in_panic(A, B)
         self.fail(service, A, how)

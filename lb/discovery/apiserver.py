@@ -130,10 +130,10 @@ def find_server(kubeconfig: str | None, environ: Mapping[str, str]) -> Place:
     if kubeconfig is None and environ.get(SERVICE_HOST_ENV_NAME) and os.path.isfile(SERVICE_TOKEN_FILENAME):
         try:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (ConfigException, OSError) as error:
+        except (ConfigException, OSError, ValueError) as error:
             raise NoClusterError(f"the service account's files can't be used: {error}") from None
         namespace = ""
-        with suppress(OSError), open(_NAMESPACE_FILE, encoding="utf-8") as file:
+        with suppress(OSError, ValueError), open(_NAMESPACE_FILE, encoding="utf-8") as file:
             namespace = file.read().strip()
         return Place(configuration, namespace)
     path = kubeconfig or environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")

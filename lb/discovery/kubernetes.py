@@ -94,6 +94,8 @@ class KubernetesSource:
         self._trouble = "no API server was found yet"
         self._fatal: str | None = None
         self._is_started = False
+        self._is_denied = False
+        """Was the last answer that we are not let in?"""
 
     async def start(self, publish: Publish) -> None:
         """Return when the first list, or the snapshot file in its stead, was published. Raises DiscoveryError."""
@@ -105,22 +107,24 @@ class KubernetesSource:
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._loop.run_in_executor(DaemonExecutor(), self._run)
         # So that a start that fails has said why, and ended, when startupTimeout is over.
-        seconds = config.startup_timeout * (1.0 if config.snapshot_file else 0.9)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._began.wait()
-        except TimeoutError:
-            # (What came in the very moment when the time was over is here all the same.)
-            if not self._began.is_set() and not self._serve_saved():
-                self._fatal = (
-                    f"{self._trouble}; no list of endpoints within startupTimeout ({config.startup_timeout:g} s): "
-                    "check that the API server can be reached, and kubeconfig"
-                )
+        await self._wait_for_beginning(config.startup_timeout * 0.9)
+        if not self._began.is_set() and self._saved is not None and not self._is_denied:
+            await self._wait_for_beginning(config.startup_timeout * 0.1)
+        if not self._began.is_set() and (self._is_denied or not self._serve_saved()):
+            self._fatal = (
+                f"{self._trouble}; no list of endpoints within startupTimeout ({config.startup_timeout:g} s): "
+                "check that the API server can be reached, and kubeconfig"
+            )
         if self._fatal is not None:
             fatal = self._fatal
             await self.stop()
             raise DiscoveryError(fatal)
         self._is_started = True
+
+    async def _wait_for_beginning(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._began.wait()
 
     async def stop(self) -> None:
         """Stop following. Waits for the thread, but not long: it may be where nothing interrupts it."""
@@ -146,8 +150,17 @@ class KubernetesSource:
             self._publish(snapshot)
 
     def _serve_saved(self) -> bool:
-        saved = self._saved
-        if saved is None or saved.age() > self._config.snapshot_max_age:
+        saved, config = self._saved, self._config
+        if saved is None:
+            return False
+        if saved.age() > config.snapshot_max_age:
+            # It was young enough when it was read.
+            log.warning(
+                "snapshotFile %s is %.0f s old, older than snapshotMaxAge (%g s): not used",
+                config.snapshot_file,
+                saved.age(),
+                config.snapshot_max_age,
+            )
             return False
         self._status.snapshot_taken = self._clock() - saved.age()
         log.warning(
@@ -250,9 +263,8 @@ class KubernetesSource:
         page = read_page(self._server.get(path, parameters, LIST_READ_SECONDS))
         for problem in self._endpoints.page_received(page.items):
             self._warn_once(problem)
-        is_complete = self._watcher.page_received(page)
-        self._heard()
-        if not is_complete:
+        if not self._watcher.page_received(page):
+            self._heard()
             return
         if self._watcher.has_gone_back:
             log.warning(
@@ -266,6 +278,8 @@ class KubernetesSource:
             self._endpoints.list_complete()
             self._settling.changed()
         self._settling.settle()
+        # Only now: what was known before is not right as of now.
+        self._heard()
         if self._endpoints.is_empty:
             self._warn_once(
                 f"Service {self._config.backend_service_name} in namespace {self._namespace} has no endpoints "
@@ -366,9 +380,12 @@ class KubernetesSource:
                 self._connect()
             except NoClusterError as error:
                 self._warn_once(str(error))
+            except Exception:
+                log.exception("the credentials can't be read again, it is tried again")
 
     def _tell_of(self, failure: Failure, now: float) -> None:
         assert self._server is not None
+        self._is_denied = failure.trouble in (Trouble.FORBIDDEN, Trouble.UNAUTHORIZED)
         if failure.trouble is Trouble.FORBIDDEN:
             self._trouble = self._denied(failure)
             return

@@ -15,6 +15,12 @@ def missing_permission(verb: str, resource: str, namespace: str, refusal: str) -
     """
     found = _USER.search(refusal)
     user = found[1] if found else "USER"
+    if user == "system:anonymous":
+        # Granted to it, it would be granted to everybody.
+        return (
+            f"no permission to {verb} {resource} in namespace {namespace}, for no credentials were sent: "
+            "give the pod its service account's token (automountServiceAccountToken), or the kubeconfig's user one"
+        )
     account = _ACCOUNT.fullmatch(user)
     subject = f"--serviceaccount={account[1]}:{account[2]}" if account else f"--user={user}"
     create = f"kubectl -n {namespace} create"

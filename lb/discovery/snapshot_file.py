@@ -70,9 +70,8 @@ class SnapshotFile:
         temporary = f"{self._path}.new"
         try:
             with open(temporary, "wb") as file:
+                # Not forced to the disk, which may take long: it is to outlive the process, not the machine.
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
             # Whoever reads it sees the old one or the new one, whole.
             os.replace(temporary, self._path)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""One cluster for all tests here that need it."""
+"""One cluster for the tests of a module, whose last one has the time to end it; the last of a session has not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.cluster import Cluster, run, script_of_cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """The one-node cluster; it ends with the tests unless it was there before them."""
     script = script_of_cluster()
@@ -22,7 +22,7 @@ def cluster() -> Iterator[Cluster]:
             run(script, "down", environment=os.environ, seconds=120)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployed(cluster: Cluster) -> Cluster:
     """The same, with deploy/base on it."""
     assert "podlb is up: http://" in cluster.script("deploy")

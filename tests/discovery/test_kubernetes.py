@@ -294,8 +294,8 @@ class TestStatus:
     async def test_when_it_last_heard(self, kubernetes: MakeRig) -> None:
         it = kubernetes()
         await it.start(page(endpoint_slice(A)))
-        assert it.status.last_sync == 1000.0
         await it.asked(2)
+        assert it.status.last_sync == 1000.0
         for at, answer in ((1010.0, OPEN), (1020.0, [line("NEW", raw({}))]), (1030.0, END)):
             it.now = at
             it.answer(answer)

@@ -31,9 +31,16 @@ def test_the_verb_that_is_missing_is_named() -> None:
     assert "--verb=list,watch --resource=endpoints " in text
 
 
-@pytest.mark.parametrize("user", ["jane", "jane@example.com", "system:anonymous", "system:serviceaccount:podlb"])
+@pytest.mark.parametrize("user", ["jane", "jane@example.com", "system:serviceaccount:podlb"])
 def test_anybody_else_is_bound_as_a_user(user: str) -> None:
     assert missing_permission("list", SLICES, "shop", refusal(user)).endswith(f"--role=podlb --user={user}")
+
+
+def test_nothing_is_granted_to_everybody() -> None:
+    text = missing_permission("list", SLICES, "shop", refusal("system:anonymous"))
+    assert "no permission to list" in text
+    assert "no credentials were sent: give the pod its service account's token" in text
+    assert "kubectl" not in text
 
 
 @pytest.mark.parametrize("text", ["", "status 403", "<html>Forbidden</html>", 'User "" cannot'])
