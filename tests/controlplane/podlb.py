@@ -125,9 +125,13 @@ class Podlb(PythonProcess):
         return [line for line in self.lines if re.search(pattern, line)]
 
     def wait_for_line(self, pattern: str, seconds: float = DEADLINE) -> str:
-        """Wait for a line of the log that matches, and return it."""
-        eventually(lambda: self.logged(pattern), f"the line {pattern!r}", seconds=seconds)
+        """Wait for a line of the log that matches, and return it. (Its effect may be seen before it is.)"""
+        self.wait_for_lines(pattern, 1, seconds)
         return self.logged(pattern)[0]
+
+    def wait_for_lines(self, pattern: str, count: int, seconds: float = DEADLINE) -> None:
+        """Wait for so many lines of the log that match, at least."""
+        eventually(lambda: len(self.logged(pattern)) >= count, f"the line {pattern!r}", seconds=seconds)
 
     def stop_in_time(self) -> None:
         """Ask it to stop, as Kubernetes does; nothing is open, so it has a second."""

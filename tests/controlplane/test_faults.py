@@ -147,7 +147,7 @@ def test_a_list_of_a_lower_version_replaces_all_the_same(apiserver: ApiServer, p
     apiserver.inject("watch", faults.in_stream(faults.expired()))
     apiserver.restore(backup)
     podlb.wait_for_rotation(["10.0.0.1"])
-    (warning,) = podlb.logged(r"\[WARN\] the API server's list is older")
+    warning = podlb.wait_for_line(r"\[WARN\] the API server's list is older")
     assert str(backup.version) in warning
     # From there it goes on, with versions that were there before.
     apiserver.put(NAMESPACE, one("10.0.0.3"))
@@ -236,7 +236,7 @@ def test_one_bad_endpoint_hides_no_other(apiserver: ApiServer, podlb: Podlb) -> 
     bad: list[Object] = [{"addresses": []}, {"addresses": ["nonsense"]}, {"addresses": 7}, {"addresses": ["0.0.0.0"]}]
     apiserver.put(NAMESPACE, endpoint_slice("two", [*bad, ready("10.0.0.2", pod="b")]))
     podlb.wait_for_rotation(["10.0.0.1", "10.0.0.2"])
-    assert len(podlb.logged(r"\[WARN\] EndpointSlice two: endpoint \d is left out")) == len(bad)
+    podlb.wait_for_lines(r"\[WARN\] EndpointSlice two: endpoint \d is left out", len(bad))
 
 
 def test_slow_bytes(apiserver: ApiServer, podlb: Podlb) -> None:

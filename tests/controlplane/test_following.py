@@ -113,7 +113,7 @@ def test_a_service_that_comes_later(plane: Plane, tmp_path: Path) -> None:
     with follow(plane, tmp_path, "--endpoint-wait=0") as podlb:
         podlb.wait_until_ready()
         assert podlb.client().get().status == 503
-        (warning,) = podlb.logged(r"\[WARN\]")
+        warning = podlb.wait_for_line(r"\[WARN\]")
         assert "backend-service" in warning
         assert f"namespace {plane.namespace}" in warning
         plane.put(endpoint_slice("one", [ready("10.0.0.1", pod="a")]))

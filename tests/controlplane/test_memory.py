@@ -55,7 +55,8 @@ def check(tmp_path: Path, order: str, count: int) -> None:
         grown = after.resident - before.resident
         print(f"{order} {count}: {before.resident / 2**20:.1f} MiB before, {grown / 1024:+.0f} KiB")
         assert abs(grown) <= GROWTH_LIMIT
-        assert after.threads == before.threads
+        # The timer for the rest of a burst may be there at either moment.
+        assert abs(after.threads - before.threads) <= 1
         assert abs(after.descriptors - before.descriptors) <= 1
         assert podlb.process.poll() is None
 

@@ -120,4 +120,5 @@ def test_a_folder_that_is_not_there_is_told_of_once(apiserver: ApiServer, tmp_pa
         for turn in range(2, 5):
             plane.put(endpoint_slice("one", [ready(f"10.0.0.{turn}", pod="a")]))
             podlb.wait_for_rotation([f"10.0.0.{turn}"])
-        assert len(podlb.logged(r"\[WARN\] snapshotFile .*nowhere")) == 1
+        line = podlb.wait_for_line(r"\[WARN\] snapshotFile .*nowhere")
+        assert podlb.logged(r"\[WARN\] snapshotFile .*nowhere") == [line]

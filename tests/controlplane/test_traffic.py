@@ -157,7 +157,8 @@ def test_when_none_is_ready_any_more_those_that_were_and_answer_are_used(
         eventually(lambda: podlb.metric("panic") == 1, "panic")
         assert {client.get().body for _ in range(10)} == {b"alive"}
         assert never.connections == []
-        assert len(podlb.logged(r"\[WARN\].*ready")) == 1
+        warning = podlb.wait_for_line(r"\[WARN\].*ready")
+        assert podlb.logged(r"\[WARN\].*ready") == [warning]
         put(apiserver, as_ready(never))
         eventually(lambda: podlb.metric("panic") == 0, "the end of panic")
         assert {client.get().body for _ in range(10)} == {b"never"}

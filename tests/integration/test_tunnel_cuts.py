@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lb import metrics
-from tests.fakes import DEADLINE, Client, eventually
+from tests.fakes import DEADLINE, Client, eventually, wait_for_standstill
 from tests.integration.long_bodies import body_of
 from tests.integration.test_tunnel import both, ends
 from tests.integration.tunnels import MakeTunnels, ManualClock, Pump, Tunnels, fill, fill_until
@@ -148,6 +148,8 @@ def test_who_was_given_all_and_stands_still(first: str, tunnels: MakeTunnels) ->
     clock = ManualClock()
     tunnel = tunnels(receive_buffer=16384, clock=clock, tunnel_idle_timeout=3600.0, body_idle_timeout=IDLE)
     one, other, _ = given_all(tunnel, first)
+    # What the kernel still takes in would be a step forward.
+    wait_for_standstill(tunnel.unsent)
     other.send(b"x")
     one.reset()
     other.send(b"x")
