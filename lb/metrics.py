@@ -7,9 +7,9 @@ be a mapped file that several processes share. `slot` gives the place of an endp
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
-from lb.endpoint import Endpoint, EndpointKey, Snapshot
+from lb.endpoint import Endpoint, EndpointKey
 from lb.errors import EndReason
 
 # Offsets in the block of the process.
@@ -92,9 +92,8 @@ class Metrics:
         """Return the endpoints that have counters, those that left included."""
         return list(self._slots)
 
-    def retain(self, snapshot: Snapshot, *, gone_limit: int = 256) -> None:
-        """Keep the counters of endpoints that left for a while: of the last `gone_limit` of them."""
-        here = {endpoint.key for endpoint in snapshot}
+    def retain(self, here: Set[EndpointKey], *, gone_limit: int = 256) -> None:
+        """Keep the counters of endpoints that are not `here` any more for a while: of the last `gone_limit` of them."""
         self._gone = [key for key in self._gone if key not in here]
         known_gone = set(self._gone)
         self._gone += [key for key in self._slots if key not in here and key not in known_gone]

@@ -66,7 +66,7 @@ class Service(Generic[C]):
         self.is_panicking = in_panic is not None
         self.snapshot = snapshot = snapshot if in_panic is None else in_panic
         self.policy.replace(snapshot)
-        self.metrics.retain(snapshot)
+        self.metrics.retain(self._keys)
         if self.waiting:
             self.on_available()
         return self.pool.retain(self._keys)

@@ -89,7 +89,7 @@ def test_the_array_stays_the_same_object_when_endpoints_come() -> None:
     for number in range(100):
         counters.slot(make_endpoint("10.0.0.1", number).key)
     assert counters.values is values
-    counters.retain((), gone_limit=0)
+    counters.retain(set(), gone_limit=0)
     assert counters.values is values
 
 
@@ -132,44 +132,44 @@ class TestRetain:
     def test_what_is_here_is_kept(self) -> None:
         counters = Metrics()
         add(counters, A, metrics.PICKS)
-        counters.retain((A,), gone_limit=0)
+        counters.retain({A.key}, gone_limit=0)
         assert picks(counters, A) == [1]
 
     def test_what_left_is_kept_for_a_while(self) -> None:
         counters = Metrics()
         add(counters, A, metrics.PICKS)
-        counters.retain((B,))
+        counters.retain({B.key})
         assert picks(counters, A) == [1]
         assert counters.known() == [A.key]
 
     def test_it_goes_on_counting_if_it_comes_back(self) -> None:
         counters = Metrics()
         add(counters, A, metrics.PICKS)
-        counters.retain(())
-        counters.retain((A,))
+        counters.retain(set())
+        counters.retain({A.key})
         add(counters, A, metrics.PICKS)
-        counters.retain((A,), gone_limit=0)
+        counters.retain({A.key}, gone_limit=0)
         assert picks(counters, A) == [2]
 
     def test_of_those_that_left_the_first_are_forgotten_first(self) -> None:
         counters = Metrics()
         for endpoint in (A, B, C):
             add(counters, endpoint, metrics.PICKS)
-        counters.retain((A, C))
-        counters.retain((A,))
-        counters.retain((), gone_limit=2)
+        counters.retain({A.key, C.key})
+        counters.retain({A.key})
+        counters.retain(set(), gone_limit=2)
         assert picks(counters, A, B, C) == [1, 0, 1]
-        counters.retain((), gone_limit=1)
+        counters.retain(set(), gone_limit=1)
         assert picks(counters, A, B, C) == [1, 0, 0]
 
     def test_leaving_again_counts_as_leaving_last(self) -> None:
         counters = Metrics()
         for endpoint in (A, B):
             add(counters, endpoint, metrics.PICKS)
-        counters.retain((B,))
-        counters.retain((A, B))
-        counters.retain((A,))
-        counters.retain((), gone_limit=1)
+        counters.retain({B.key})
+        counters.retain({A.key, B.key})
+        counters.retain({A.key})
+        counters.retain(set(), gone_limit=1)
         assert picks(counters, A, B) == [1, 0]
 
     def test_a_place_that_became_free_is_used_again_and_starts_at_zero(self) -> None:
@@ -177,7 +177,7 @@ class TestRetain:
         for counter in ENDPOINT_COUNTERS:
             add(counters, A, counter)
         slot, size = counters.slot(A.key), len(counters.values)
-        counters.retain((), gone_limit=0)
+        counters.retain(set(), gone_limit=0)
         assert counters.known() == []
         assert counters.slot(B.key) == slot
         assert len(counters.values) == size
@@ -188,7 +188,7 @@ class TestRetain:
         for endpoint in (A, B, C):
             for counter in ENDPOINT_COUNTERS:
                 add(counters, endpoint, counter)
-        counters.retain((A, C), gone_limit=0)
+        counters.retain({A.key, C.key}, gone_limit=0)
         for endpoint in (A, C):
             assert all(counters.endpoint(endpoint, counter) == 1 for counter in ENDPOINT_COUNTERS)
 
@@ -197,5 +197,5 @@ class TestRetain:
         endpoints = [make_endpoint("10.0.0.1", port) for port in range(300)]
         for endpoint in endpoints:
             counters.slot(endpoint.key)
-        counters.retain(())
+        counters.retain(set())
         assert counters.known() == [endpoint.key for endpoint in endpoints[44:]]

@@ -129,7 +129,11 @@ provide_images() { # a folder for their archives
     done
     if [ ${#missing[@]} -eq 0 ]; then return; fi
     choose_builder
-    if [ -z "${DEPLOY_LOAD:-}" ]; then need_kind; fi
+    if [ -z "${DEPLOY_LOAD:-}" ]; then
+        [ "$context" = "kind-$cluster" ] ||
+            die "how do images come to the nodes of $context? Set DEPLOY_LOAD to the command that loads an archive, its last argument"
+        need_kind
+    fi
     build_images "${missing[@]}"
     for package in "${missing[@]}"; do load_image "$(image_of "$package")" "$1/$package.tar"; done
 }

@@ -17,7 +17,7 @@
 #   DEPLOY_BUILDER        docker, podman or buildah (default: the first that works)
 #   DEPLOY_BUILD_FLAGS    further flags for its `build`, such as --network=host or --pull
 #   DEPLOY_LOAD           the command that brings an image archive, its last argument, to the nodes
-#                         (default: kind load image-archive --name podlb)
+#                         (default, for kind-podlb alone: kind load image-archive --name podlb)
 #   DEPLOY_BASE_IMAGE     the base of both images (default: the Dockerfile's)
 #   PODLB_BASE_IMAGE_TAR  an archive of a base image, for machines without a registry; its name is DEPLOY_BASE_IMAGE,
 #                         or localhost/python:3.11-slim

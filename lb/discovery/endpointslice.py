@@ -367,8 +367,9 @@ def _merge(objects: Iterable[Parsed]) -> Members:
     for parsed in objects:
         version = parsed.version
         for member in parsed.members:
-            uid, address, _ = member.key
-            identity = (uid, "6" if ":" in address else "4") if uid else ("", address)
+            uid, address, port = member.key
+            # (Of what is no pod, two ports of one address may be two things.)
+            identity = (uid, "6" if ":" in address else "4") if uid else ("", f"{address} {port}")
             known = pods.get(identity)
             if known is None or version > known[0]:
                 pods[identity] = version, member

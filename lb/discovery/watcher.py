@@ -39,6 +39,7 @@ _SHORTEST_WATCH, _LONGEST_WATCH = 45, 60
 _LONGEST_RETRY_AFTER = 60.0
 # A watch that ended sooner than that is no reason to hurry, however well it went.
 _SHORT_LIFE_SECONDS = 1.0
+_LONG_LIFE_SECONDS = 20.0
 # An API server sends a bookmark about two seconds before it ends a watch. If our version is one that it has yet to
 # reach (etcd was restored from a backup) it sends nothing at all and no error either: seen with kube-apiserver 1.35.
 _SILENT_SECONDS = 40.0
@@ -245,6 +246,7 @@ class Watcher:
         self._said_at: float | None = None
         self._list_at = 0.0
         self._watching_since = 0.0
+        self._is_open = False
         self._is_silent = True
         """Was nothing said in this watch?"""
         self._was_useless = False
@@ -279,6 +281,7 @@ class Watcher:
     def watch_opened(self, now: float) -> None:
         """The server accepted the watch."""
         self._watching_since = now
+        self._is_open = True
         self._is_silent = True
         self._was_refused = self.is_watch_forbidden = False
         self._allowed()
@@ -304,6 +307,10 @@ class Watcher:
             # All was well. (Not so a server that says something and then fails, at once, again and again.)
             self._backoff.reset()
             self._was_useless = False
+        elif self._is_open and lived >= _LONG_LIFE_SECONDS:
+            # Nothing had happened, and what cut it may be a proxy in between, to which 30 s are long.
+            self._backoff.reset()
+        self._is_open = False
         is_silent, self._is_silent = self._is_silent, True
         if trouble is Trouble.END:
             if lived >= _SHORT_LIFE_SECONDS:

@@ -336,6 +336,14 @@ def test_deploy_on_any_cluster_with_another_builder_and_another_way_to_load(mach
     assert machine.calls("docker") == []
 
 
+def test_no_image_is_loaded_into_another_cluster_than_the_one_deployed_to(machine: Machine, manifests: str) -> None:
+    message = machine.fail("deploy", DEPLOY_MANIFESTS=manifests, DEPLOY_CONTEXT="work")
+    assert "the nodes of work" in message
+    assert "DEPLOY_LOAD" in message
+    assert machine.calls("docker build") == machine.calls("kind load") == []
+    assert not (machine.state / "applied").exists()
+
+
 def test_a_base_image_from_an_archive(machine: Machine, manifests: str) -> None:
     message = machine.fail("up", DEPLOY_MANIFESTS=manifests, PODLB_BASE_IMAGE_TAR="/nowhere.tar")
     assert "/nowhere.tar, which can't be read" in message

@@ -79,6 +79,15 @@ class TestMerge:
         assert not service.is_empty
         assert used(service) == "abc"
 
+    def test_two_ports_of_an_address_that_is_no_pod_are_two(self) -> None:
+        service = listed(
+            endpoint_slice(endpoint("10.0.0.9", None), name="s-1", ports=[HTTP]),
+            endpoint_slice(endpoint("10.0.0.9", None), name="s-2", ports=[HTTP | {"port": 9000}]),
+            endpoint_slice(endpoint("10.0.0.9", None, ready=False), name="s-3", version="2", ports=[HTTP]),
+            port="http",
+        )
+        assert {(key[2], member.state) for key, member in service.members.items()} == {(8080, NOT_READY), (9000, READY)}
+
     def test_a_change_of_one_slice_moves_no_other(self) -> None:
         service = listed(endpoint_slice(pod("a"), name="s-1"), endpoint_slice(pod("b"), name="s-2"))
         change(service, endpoint_slice(pod("a"), pod("c"), name="s-1", version="2"))

@@ -222,6 +222,15 @@ class TestWatch:
         assert watcher.failed(Failure(Trouble.CUT), NOW + 1.0) == Pause(0.1)
         assert watcher.failed(Failure(Trouble.CUT), NOW + 1.1) == Pause(0.2), "once"
 
+    def test_so_does_a_watch_that_was_silent_for_long(self) -> None:
+        watcher = watching()
+        pauses(watcher, Failure(Trouble.CUT), 5)
+        watcher.watch_opened(NOW)
+        assert watcher.failed(Failure(Trouble.CUT), NOW + 20.0 - JUST) == Pause(1.0)
+        watcher.watch_opened(NOW)
+        assert watcher.failed(Failure(Trouble.CUT), NOW + 20.0) == Pause(0.1)
+        assert watcher.failed(Failure(Trouble.CUT), NOW + 50.0) == Pause(0.2), "once: none was open"
+
     @pytest.mark.parametrize(("kind", "lived"), [("WHATEVER", 1.0), ("BOOKMARK", 1.0 - JUST)])
     def test_not_one_of_an_unknown_type_or_in_a_watch_that_did_not_live_long(self, kind: str, lived: float) -> None:
         watcher = watching()

@@ -105,6 +105,8 @@ class Following(RuleBasedStateMachine):
         if self.has_spoken and self.now - self.opened_at >= 1.0:
             self.failed_since_success = 0
             self.was_useless = False
+        elif self.is_open and self.now - self.opened_at >= 20.0:
+            self.failed_since_success = 0
         self.is_open = self.has_spoken = False
 
     @precondition(lambda self: self.is_open)
