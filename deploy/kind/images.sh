@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Part of kind.sh: builds the images under tags that name their content, and brings them to the nodes.
 
-: "${root:?}" "${cluster:?}" # kind.sh sets them
+: "${root:?}" "${cluster:?}" "${context:?}" # kind.sh sets them
 base_tar=${PODLB_BASE_IMAGE_TAR:-}
 base_image=${DEPLOY_BASE_IMAGE:-${base_tar:+localhost/python:3.11-slim}}
 builder=
