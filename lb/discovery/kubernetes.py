@@ -18,15 +18,11 @@ from contextlib import suppress
 from lb.config import Config
 from lb.discovery import DiscoveryError, Publish
 from lb.discovery.apiserver import ApiServer, NoClusterError, find_server
-from lb.discovery.endpointslice import (
-    ServiceEndpoints,
-    UnreadableError,
-    describe_changes,
-    parse_endpoints,
-    parse_slice,
-)
+from lb.discovery.endpointslice import UnreadableError, parse_endpoints, parse_slice
 from lb.discovery.interrupter import DaemonExecutor, InterruptedByStop, Interrupter
+from lb.discovery.notices import Notices
 from lb.discovery.permissions import missing_permission
+from lb.discovery.service_endpoints import ServiceEndpoints, describe_changes
 from lb.discovery.settling import Settling
 from lb.discovery.snapshot_file import Saved, SnapshotFile
 from lb.discovery.status import SyncStatus
@@ -49,7 +45,6 @@ WATCH_SPARE_SECONDS = 10.0
 """So much later than the server was to end a watch it counts as mute."""
 _PAGE_ITEMS = "500"
 _STOP_SECONDS = 0.2
-_LINES_A_TIME = 200
 _SWITCH_SECONDS = 0.0002
 
 log = logging.getLogger(__name__)
@@ -80,9 +75,7 @@ class KubernetesSource:
         self._file: SnapshotFile | None = None
         self._saved: Saved | None = None
         self._is_listed = False
-        self._is_away = False
-        self._away_since = 0.0
-        self._said: set[str] = set()
+        self._notices = Notices(clock)
         # On the loop's side.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._publish: Publish | None = None
@@ -262,7 +255,7 @@ class KubernetesSource:
             self._endpoints.begin_list()
         page = read_page(self._server.get(path, parameters, LIST_READ_SECONDS))
         for problem in self._endpoints.page_received(page.items):
-            self._warn_once(problem)
+            self._notices.warn_once(problem)
         if not self._watcher.page_received(page):
             self._heard()
             return
@@ -281,7 +274,7 @@ class KubernetesSource:
         # Only now: what was known before is not right as of now.
         self._heard()
         if self._endpoints.is_empty:
-            self._warn_once(
+            self._notices.warn_once(
                 f"Service {self._config.backend_service_name} in namespace {self._namespace} has no endpoints "
                 "(is there such a Service?): requests are answered 503 until it has"
             )
@@ -320,20 +313,15 @@ class KubernetesSource:
         if verdict is Verdict.IGNORE:
             return
         for problem in self._endpoints.changed(event.item, is_deleted=verdict is Verdict.DELETE):
-            self._warn_once(problem)
+            self._notices.warn_once(problem)
         self._settling.changed()
 
     def _update(self) -> None:
         """Something may have changed: tell the log and the loop."""
         old, new = self._endpoints.merge()
-        changes = list(describe_changes(old, new))
-        for line in changes[:_LINES_A_TIME]:
-            log.info("%s", line)
-        if len(changes) > _LINES_A_TIME:
-            # Each costs 0.1 ms, and a thousand in a moment help nobody.
-            log.info("%d more endpoints were added, updated or deleted", len(changes) - _LINES_A_TIME)
+        self._notices.changes(list(describe_changes(old, new)))
         if (ports := self._endpoints.missing_port()) is not None:
-            self._warn_once(
+            self._notices.warn_once(
                 f"Service {self._config.backend_service_name} has no port {self._config.backend_port} (it has: "
                 f"{', '.join(ports) or 'none'}): "
                 + ("it is dialled all the same" if isinstance(self._config.backend_port, int) else "set backendPort")
@@ -352,9 +340,7 @@ class KubernetesSource:
     def _heard(self) -> None:
         """The server answered: what is known is right as of now."""
         self._status.last_sync = self._clock()
-        if self._is_away:
-            self._is_away = False
-            log.info("the API server answers again, after %.1f s", self._clock() - self._away_since)
+        self._notices.answered()
         if self._watcher.phase is Phase.WATCH:
             with self._settling.lock:
                 self._save()
@@ -369,7 +355,7 @@ class KubernetesSource:
         if watcher.phase is Phase.WATCH:
             self._status.restarted(failure.trouble.value)
         if failure.trouble is not Trouble.END:
-            self._tell_of(failure, now)
+            self._tell_of(failure)
         pause = watcher.failed(failure, now)
         self._status.is_watch_forbidden = watcher.is_watch_forbidden
         if pause.is_denied:
@@ -379,11 +365,11 @@ class KubernetesSource:
             try:
                 self._connect()
             except NoClusterError as error:
-                self._warn_once(str(error))
+                self._notices.warn_once(str(error))
             except Exception:
                 log.exception("the credentials can't be read again, it is tried again")
 
-    def _tell_of(self, failure: Failure, now: float) -> None:
+    def _tell_of(self, failure: Failure) -> None:
         assert self._server is not None
         self._is_denied = failure.trouble in (Trouble.FORBIDDEN, Trouble.UNAUTHORIZED)
         if failure.trouble is Trouble.FORBIDDEN:
@@ -392,12 +378,7 @@ class KubernetesSource:
         self._trouble = f"the Kubernetes API at {self._server.url}: {failure.text}"
         if failure.trouble is Trouble.UNAUTHORIZED:
             self._trouble += ": the credentials are not accepted: check the token, or the kubeconfig"
-        if not self._is_away:
-            self._is_away = True
-            self._away_since = now
-            log.warning("%s; the endpoints that are known stay in use, and it is tried again", self._trouble)
-        else:
-            log.debug("%s", self._trouble)
+        self._notices.away(self._trouble, has_list=self._is_listed)
 
     def _give_up(self, text: str) -> None:
         """Nothing will come of it as it is: the end of a start. It goes on until it is stopped, for it may be too late
@@ -412,8 +393,3 @@ class KubernetesSource:
     def _denied(self, failure: Failure) -> str:
         resource = "endpoints" if self._is_legacy else "endpointslices.discovery.k8s.io"
         return missing_permission(self._watcher.phase.value, resource, self._namespace, failure.text)
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._said and len(self._said) < 1000:
-            self._said.add(text)
-            log.warning("%s", text)

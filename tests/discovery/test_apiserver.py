@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -161,6 +162,22 @@ class TestGet:
             it = rig(action)
             assert it.failure(lambda it=it: it.get(read_seconds=0.05)) == Failure(Trouble.TIMEOUT, "it does not answer")
             assert len(it.endpoint.requests) == 1
+
+    def test_one_that_answers_drop_by_drop(self, rig: MakeRig) -> None:
+        gone = threading.Event()
+
+        def drip(connection: Connection, message: Message) -> None:
+            connection.send(CHUNKED)
+            with suppress(ConnectionError):
+                while not gone.wait(0.02):
+                    connection.send(b"1\r\n \r\n")
+
+        it = rig(drip)
+        try:
+            failure = it.failure(lambda: it.get(read_seconds=0.2))
+        finally:
+            gone.set()
+        assert failure == Failure(Trouble.TIMEOUT, "it does not come to an end")
 
     def test_nobody_there(self, rig: MakeRig) -> None:
         it = rig()

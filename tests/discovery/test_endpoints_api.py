@@ -11,11 +11,10 @@ from lb.discovery.endpointslice import (
     READY,
     Member,
     Parsed,
-    ServiceEndpoints,
     UnreadableError,
-    describe_changes,
     parse_endpoints,
 )
+from lb.discovery.service_endpoints import ServiceEndpoints, describe_changes
 from tests.discovery.json_values import deeply_nested
 from tests.discovery.slices import HTTP, raw
 

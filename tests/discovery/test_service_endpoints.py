@@ -14,10 +14,9 @@ from lb.discovery.endpointslice import (
     READY,
     SERVING,
     TERMINATING,
-    ServiceEndpoints,
     UnreadableError,
-    describe_changes,
 )
+from lb.discovery.service_endpoints import ServiceEndpoints, describe_changes
 from tests.discovery.slices import HTTP, endpoint, endpoint_slice
 
 CONDITIONS: dict[str, dict[str, bool]] = {
@@ -280,6 +279,19 @@ class TestList:
         service.list_complete()
         service.merge()
         assert used(service) == "a"
+
+    def test_one_that_was_readable_before_keeps_its_endpoints(self) -> None:
+        service = listed(endpoint_slice(pod("a"), name="s-1"), endpoint_slice(pod("b"), name="s-2"))
+        unreadable = endpoint_slice(name="s-1", version="7", endpoints="?")
+        for _ in range(2):
+            service.begin_list()
+            (problem,) = service.page_received([unreadable, endpoint_slice(pod("c"), name="s-2")])
+            assert problem.startswith("an EndpointSlice that can't be read: ")
+            service.list_complete()
+            service.merge()
+            assert used(service) == "ac"
+        relist(service)
+        assert used(service) == ""
 
     def test_in_an_event_it_is_an_error(self) -> None:
         service = listed(endpoint_slice(pod("a")))
