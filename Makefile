@@ -34,7 +34,7 @@ test: $(READY)
 	$(BIN)/pytest -q -m "not slow and not soak"
 
 test-all: $(READY)
-	$(BIN)/pytest -q --all-loops -m "not soak"
+	$(BIN)/pytest -q --all-loops -m "not soak" $(TEST_ALL_ARGS)
 
 # -s: it says after each tenth what is held by then.
 soak: $(READY)

@@ -17,14 +17,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the integration tests on every event loop and with every parser",
     )
+    parser.addoption(
+        "--not-twice",
+        action="store_true",
+        help="leave out what `make test` runs: for whoever has just run it",
+    )
+
+
+_BEYOND_TEST = ("slow", "soak", "further_variant")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "further_variant: on a loop or with a parser that only --all-loops asks for")
     page = config.rootpath / "docs/behaviour.md"
     if page.exists():
         from tests.documented import Documented
 
         config.pluginmanager.register(Documented(page, skips_fail=sys.platform == "linux"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--not-twice"):
+        twice = [item for item in items if not any(map(item.get_closest_marker, _BEYOND_TEST))]
+        config.hook.pytest_deselected(items=twice)
+        known = set(twice)
+        items[:] = [item for item in items if item not in known]
 
 
 def _in_ci() -> bool:

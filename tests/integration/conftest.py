@@ -34,15 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "variant" in metafunc.fixturenames:
-        if metafunc.config.getoption("--all-loops"):
-            variants = ALL_VARIANTS
-        elif metafunc.definition.get_closest_marker("one_variant"):
+        if metafunc.definition.get_closest_marker("one_variant"):
             variants = DEFAULT_VARIANTS[:1]
         elif metafunc.definition.get_closest_marker("any_parser"):
             variants = [variant for variant in DEFAULT_VARIANTS if variant.parser == "auto"]
         else:
             variants = DEFAULT_VARIANTS
-        metafunc.parametrize("variant", variants, ids=str)
+        chosen: list[Any] = list(variants)
+        if metafunc.config.getoption("--all-loops"):
+            further = pytest.mark.further_variant
+            chosen = [v if v in variants else pytest.param(v, marks=further) for v in ALL_VARIANTS]
+        metafunc.parametrize("variant", chosen, ids=str)
 
 
 @pytest.fixture
