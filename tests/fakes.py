@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-DEADLINE = 5.0
+DEADLINE = 8.0
 """Seconds after which something that should have happened has failed."""
 
 _NO_LINGER = struct.pack("ii", 1, 0)

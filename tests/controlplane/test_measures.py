@@ -23,6 +23,8 @@ from tests.controlplane.objects import SERVICE
 ROUNDS = 15
 STALL_LIMIT_MS = 5
 CPU_LIMIT_MS = 50
+YARDSTICK_MS = 1.0
+"""What `yardstick` takes on the machine for which the limits hold: 2 cores of a cloud's, otherwise idle."""
 _STEP = 0.001
 
 
@@ -88,18 +90,29 @@ async def cost_of_update(server: Server, feeder: Feeder) -> float:
     return time.process_time() - before
 
 
-async def measure(config: Config, feeder: Feeder) -> tuple[list[float], list[float]]:
-    """Return stalls and CPU times, in ms, each sorted."""
+def yardstick() -> float:
+    """Return how long some work of the same kind takes just now, in ms: on a slower machine an update may as well."""
+    began = time.process_time()
+    keys = {(f"uid-{number}", f"10.0.{number // 250}.{number % 250}", 8080): number for number in range(2000)}
+    assert len(keys) == 2000
+    return (time.process_time() - began) * 1e3
+
+
+async def measure(config: Config, feeder: Feeder) -> tuple[list[float], list[float], list[float]]:
+    """Return stalls, CPU times and yardsticks, in ms, each sorted."""
     server = Server(config, asyncio.get_running_loop())
     await server.start()
     try:
         await update(server, feeder)
+        stalls, costs, yardsticks = [], [], []
         with frozen_heap():
-            stalls = [await stall_of_update(server, feeder) for _ in range(ROUNDS)]
-            costs = [await cost_of_update(server, feeder) for _ in range(ROUNDS)]
+            for _ in range(ROUNDS):
+                stalls.append(await stall_of_update(server, feeder) * 1e3)
+                costs.append(await cost_of_update(server, feeder) * 1e3)
+                yardsticks.append(yardstick())
     finally:
         await server.close()
-    return sorted(stall * 1e3 for stall in stalls), sorted(cost * 1e3 for cost in costs)
+    return sorted(stalls), sorted(costs), sorted(yardsticks)
 
 
 @pytest.mark.slow
@@ -118,12 +131,12 @@ def test_replacing_2000_endpoints_stalls_the_loop_less_than_5_ms_and_costs_less_
     with Feeder(kubeconfig) as feeder:
         loop = new_event_loop(resolve_loop_name("auto"))
         try:
-            stalls, costs = loop.run_until_complete(measure(config, feeder))
+            stalls, costs, yardsticks = loop.run_until_complete(measure(config, feeder))
         finally:
             loop.close()
-    for name, found in (("stall", stalls), ("CPU", costs)):
+    for name, found in (("stall", stalls), ("CPU", costs), ("yardstick", yardsticks)):
         print(f"{name}, ms: {' '.join(f'{ms:.1f}' for ms in found)}")
-    # Others on this machine only add to both, so what an update costs by itself is at the lower end; the lowest may
-    # be luck.
-    assert stalls[1] < STALL_LIMIT_MS
-    assert costs[1] < CPU_LIMIT_MS
+    slowness = max(1.0, yardsticks[ROUNDS // 2] / YARDSTICK_MS)
+    # Others on this machine only add to both, so what an update costs by itself is in the lower half.
+    assert stalls[ROUNDS // 4] < STALL_LIMIT_MS * slowness
+    assert costs[ROUNDS // 4] < CPU_LIMIT_MS * slowness
