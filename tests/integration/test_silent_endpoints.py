@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
 
 NOTICED = 1.5
 """Within so many seconds a request on a connection to a silent endpoint is sent elsewhere."""
-STILL = 3.0
+STILL = 2.0
 WARNING = "is set aside for 1 s: it acknowledges nothing any more"
 
 
