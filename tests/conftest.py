@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=twice)
         known = set(twice)
         items[:] = [item for item in items if item not in known]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Thousands of tests are a million objects, which every run of the garbage collector would look at again.
+    gc.collect()
+    gc.freeze()
 
 
 def _in_ci() -> bool:

@@ -58,6 +58,7 @@ def started(variant: Variant, endpoint: Endpoint, *flags: str) -> LoadBalancer:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["chunked", "close"])
 def test_a_client_that_stands_still(framing: str, variant: Variant, endpoint: MakeEndpoint) -> None:
     progress = Progress()
@@ -95,6 +96,7 @@ def test_a_client_that_stands_still(framing: str, variant: Variant, endpoint: Ma
     assert len(a.requests) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_an_endpoint_that_stands_still(framing: str, variant: Variant, endpoint: MakeEndpoint) -> None:
     progress = Progress()
@@ -137,6 +139,7 @@ def test_an_endpoint_that_stands_still(framing: str, variant: Variant, endpoint:
     assert len(a.requests) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.one_variant
 def test_an_upload_that_waits_for_an_endpoint(variant: Variant, endpoint: MakeEndpoint) -> None:
     progress = Progress()

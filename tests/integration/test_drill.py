@@ -96,6 +96,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.one_variant
 @pytest.mark.timeout(60)
 def test_kill_and_restart_under_load(variant: Variant) -> None:

@@ -31,6 +31,7 @@ def pieces(client: Client) -> Iterator[int]:
         tick.wait(PACE)
 
 
+@pytest.mark.slow
 def test_an_early_response_to_a_slow_reader(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     def answer_early(connection: Connection) -> None:
         assert connection.read_head() is not None
@@ -42,6 +43,7 @@ def test_an_early_response_to_a_slow_reader(balancer: MakeBalancer, endpoint: Ma
     assert max(pieces(client)) == SIZE
 
 
+@pytest.mark.slow
 def test_the_last_response_of_a_drain_to_a_slow_reader(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     gate = threading.Event()
 

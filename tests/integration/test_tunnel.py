@@ -171,6 +171,7 @@ def test_pieces_of_any_size_interleaved(tunnels: MakeTunnels) -> None:
     assert tunnel.lb.ends() == {"ok": 1}
 
 
+@pytest.mark.slow
 @both
 def test_a_reader_that_stands_still_holds_the_sender(first: str, tunnels: MakeTunnels) -> None:
     """The sender's writes block, podlb holds little, and the other direction goes on."""
@@ -187,6 +188,7 @@ def test_a_reader_that_stands_still_holds_the_sender(first: str, tunnels: MakeTu
     eventually(lambda: tunnel.buffered() == 0, "all was passed on")
 
 
+@pytest.mark.slow
 def test_both_stand_still(tunnels: MakeTunnels) -> None:
     """Both are held, and both go on."""
     tunnel = tunnels(receive_buffer=16384)
@@ -217,6 +219,7 @@ def test_a_fin_waits_behind_bytes_that_are_held(first: str, tunnels: MakeTunnels
     assert tunnel.lb.ends() == {"ok": 1}
 
 
+@pytest.mark.slow
 @both
 def test_the_last_of_both_has_time_to_arrive(first: str, tunnels: MakeTunnels) -> None:
     """Both FINs were read, and podlb still has bytes of one direction: they arrive, and their FIN behind them."""

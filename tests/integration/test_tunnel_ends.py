@@ -61,6 +61,7 @@ def test_a_reset_after_the_others_fin(first: str, tunnels: MakeTunnels) -> None:
     assert ends(tunnel) == {"client_gone" if first == "client" else "reset_in_body": 1}
 
 
+@pytest.mark.slow
 @SIDES
 def test_a_reset_after_its_own_fin(first: str, tunnels: MakeTunnels) -> None:
     """What it sent was complete: the other one has got a FIN, and keeps it."""
@@ -143,6 +144,7 @@ def test_a_reader_that_stands_still_is_idle_at_last(tunnels: MakeTunnels) -> Non
     client.close()
 
 
+@pytest.mark.slow
 def test_a_drain_lets_it_go_on_and_cuts_it_at_last(tunnels: MakeTunnels) -> None:
     tunnel = tunnels(drain_timeout=0.5)
     client, peer = tunnel.open()
@@ -156,6 +158,7 @@ def test_a_drain_lets_it_go_on_and_cuts_it_at_last(tunnels: MakeTunnels) -> None
     assert tunnel.lb.ends() == {"drain_cut": 1}
 
 
+@pytest.mark.slow
 @SIDES
 def test_a_drain_leaves_a_fin_that_was_given(first: str, tunnels: MakeTunnels) -> None:
     tunnel = tunnels(drain_timeout=0.3)
