@@ -69,15 +69,19 @@ class Relay(EndingRelay):
             data = encode_chunk(data)
             if done:
                 data += encode_last_chunk(trailers)
-        self._body.add(data, sent=self._sent)
+        body = self._body
+        body.add(data, sent=self._sent)
         now = self._proxy.clock()
         if done:
             exchange.happened(Event.REQUEST_RECEIVED)
         if self._sent:
-            assert self._upstream is not None
-            self._proxy.outbox.write(self._upstream.transport, data, self._upstream)
+            upstream = self._upstream
+            assert upstream is not None
+            if upstream.expects_acks and (body.size > _SURELY_TAKEN_BYTES or not body.is_whole):
+                upstream.expect_acks(False)
+            self._proxy.outbox.write(upstream.transport, data, upstream)
             self._request_body_sent(now, done=done)
-        elif not done and self._body.size >= max(self._proxy.service.rules.body_limit, 65536):
+        elif not done and body.size >= max(self._proxy.service.rules.body_limit, 65536):
             self._client.request_flow.hold(NOT_CONNECTED)
 
     def request_body_spliced(self, *, done: bool) -> None:
@@ -127,7 +131,7 @@ class Relay(EndingRelay):
             client.set_deadline(now + self._proxy.config.response_timeout)
             return
         framing = request.framing
-        if framing.kind != LENGTH or framing.length > _SURELY_TAKEN_BYTES:
+        if body.size > _SURELY_TAKEN_BYTES or (framing.kind == LENGTH and framing.length > _SURELY_TAKEN_BYTES):
             # It may rightly hold up the rest for as long as it wants.
             upstream.expect_acks(False)
         self._proxy.outbox.write(upstream.transport, b"".join([head, *body.pieces()]), upstream)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lb import metrics
-from tests.fakes import DEADLINE, Client, Message, TruncatedError, eventually, request, wait_for_standstill
+from tests.fakes import DEADLINE, Client, Message, TruncatedError, chunked, eventually, request, wait_for_standstill
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
 from tests.integration.endpoint import Connection, Endpoint, never, respond, respond_when, response
 from tests.integration.harness import Balancer
@@ -121,6 +121,16 @@ class TestSilent:
             assert client.get().body == b"near"
         assert time.monotonic() - sent < 0.5
         assert pair.lb.ends() == {"ok": 3 * len(pair.clients)}
+
+    def test_so_are_puts_with_a_short_body_of_unknown_length(self, pair: Pair) -> None:
+        pair.goes_silent()
+        sent = time.monotonic()
+        for client in pair.clients:
+            client.send(request("PUT", "/", "Transfer-Encoding: chunked") + chunked(b"x" * 20))
+        found = [client.read_response("PUT") for client in pair.clients]
+        assert time.monotonic() - sent < NOTICED
+        assert [(message.status, message.body) for message in found] == [(200, b"near")] * len(pair.clients)
+        pair.check_noticed()
 
     def test_a_post_is_answered_502_as_soon(self, pair: Pair) -> None:
         pair.goes_silent()
