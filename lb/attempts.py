@@ -96,10 +96,22 @@ class HeldBody:
 class Attempts:
     """The tries of one exchange that needed more than one, or has a body."""
 
-    __slots__ = ("_connect_failed", "_failed", "_last", "_lost", "_retries", "_reused", "_rules", "_since", "count")
+    __slots__ = (
+        "_connect_failed",
+        "_failed",
+        "_last",
+        "_lost",
+        "_request",
+        "_retries",
+        "_reused",
+        "_rules",
+        "_since",
+        "count",
+    )
 
-    def __init__(self, rules: RetryRules, head_received: float) -> None:
+    def __init__(self, rules: RetryRules, head_received: float, request: Request | None = None) -> None:
         self._rules = rules
+        self._request = request
         self._since = head_received
         self._connect_failed: set[EndpointKey] = set()
         self._lost: set[EndpointKey] = set()
@@ -193,7 +205,8 @@ class Attempts:
         """Return an endpoint that has returned or is new since all were tried, or None: go on waiting."""
         if not self.may_start(now):
             return None
-        return policy.pick_again(self._last or ("", "", 0), _Union(self._failed, set_aside.out(now)))
+        # In turn: behind an outage hundreds wait, who would all go to the same one else.
+        return policy.pick(self._request, self._failed.union(set_aside.out(now)), now)
 
 
 class _Union:

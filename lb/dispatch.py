@@ -113,8 +113,10 @@ class Dispatch:
         """The request waited as long as it may. Returns False if it was not waiting at all."""
         if not self._waiting:
             return False
-        self._leave_waiting()
-        self._no_endpoint(EndReason.NO_ENDPOINT)
+        # It may be one of many that wait for their turn with an endpoint that is there.
+        if not self.try_again(self._proxy.clock()):
+            self._leave_waiting()
+            self._no_endpoint(EndReason.NO_ENDPOINT)
         return True
 
     def _attempt_again(self, endpoint: Endpoint, now: float) -> None:
@@ -141,7 +143,8 @@ class Dispatch:
     def _tries(self) -> Attempts:
         if self._attempts is None:
             assert self._exchange is not None
-            self._attempts = Attempts(self._proxy.service.rules, self._exchange.head_received)
+            exchange = self._exchange
+            self._attempts = Attempts(self._proxy.service.rules, exchange.head_received, exchange.request)
         return self._attempts
 
     def _try_next(self, now: float) -> None:

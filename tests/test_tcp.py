@@ -113,6 +113,10 @@ def test_when_all_have_failed_it_waits_and_is_reset() -> None:
     assert len(harness.made) == 2
     assert harness.client.events == []
     harness.pass_time(WAIT + 0.2)
+    # A last try at each: by now they need not be set aside any more.
+    harness.failed()
+    harness.failed()
+    assert len(harness.made) == 4
     assert harness.client.events == ["reset"]
     harness.has_ended("no_endpoint")
 
