@@ -21,7 +21,7 @@ _PER_ENDPOINT = (
     ("podlb_upstream_connect_failures", "Connects that were refused or timed out.", metrics.CONNECT_FAILURES),
     ("podlb_upstream_resets", "Connections that died before the response was complete.", metrics.RESETS),
     ("podlb_retries", "Attempts that followed a failed one and went to the endpoint.", metrics.RETRIES),
-    ("podlb_set_asides", "Times the endpoint was set aside after a failed connect.", metrics.SET_ASIDES),
+    ("podlb_set_asides", "Times the endpoint was set aside: a connect failed, or it went silent.", metrics.SET_ASIDES),
 )
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 

@@ -92,16 +92,30 @@ def _pool_classes(interrupter: Interrupter) -> dict[str, type[HTTPConnectionPool
 
     class Interruptible:
         _handle: socket.socket | None = None
+        _is_reading_head = False
 
         def _new_conn(self) -> socket.socket:
+            self._forget()
             sock, self._handle = _connect(self, interrupter)  # type: ignore[arg-type]
             return sock
 
+        def getresponse(self) -> Any:
+            self._is_reading_head = True
+            try:
+                return super().getresponse()  # type: ignore[misc]
+            finally:
+                self._is_reading_head = False
+
         def close(self) -> None:
+            # With `Connection: close` the response takes the socket over, and this is called before its body is read.
+            if not self._is_reading_head:
+                self._forget()
+            super().close()  # type: ignore[misc]
+
+        def _forget(self) -> None:
             handle, self._handle = self._handle, None
             if handle is not None:
                 interrupter.forget(handle)
-            super().close()  # type: ignore[misc]
 
     class Plain(Interruptible, HTTPConnection):
         pass
@@ -181,7 +195,7 @@ class ApiServer:
         pools.clear()
 
     def get(self, path: str, parameters: Mapping[str, str], read_seconds: float) -> bytes:
-        """Return the body of a response; each read may take `read_seconds`, and all of it three times as long."""
+        """Return the body of a response; each read may take `read_seconds`, the body in all three times as long."""
         deadline = time.monotonic() + 3 * read_seconds
         with _Failures(self._interrupter):
             response = self._open(path, parameters, read_seconds)
@@ -195,6 +209,7 @@ class ApiServer:
                 response.close()
                 raise
             response.release_conn()
+            self._check_not_interrupted()
             return b"".join(parts)
 
     def stream(self, path: str, parameters: Mapping[str, str], read_seconds: float) -> Iterator[list[bytes]]:
@@ -215,6 +230,12 @@ class ApiServer:
                 response.close()
                 raise
             response.release_conn()
+            self._check_not_interrupted()
+
+    def _check_not_interrupted(self) -> None:
+        """An interrupted read looks like the end of a body that ends with its connection."""
+        if self._interrupter.is_stopping:
+            raise InterruptedByStop
 
     def has_more(self) -> bool:
         """Is there more of the stream to be read already? (Not all of it, perhaps: a read may wait all the same.)"""

@@ -49,8 +49,8 @@ class Parsed(NamedTuple):
     members: tuple[Member, ...] = ()
     ports: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    has_port: bool = True
-    """Does it list the port that is asked for?"""
+    has_port: bool | None = None
+    """Does it list the port that is asked for? None: it lists no endpoint, so that does not matter."""
 
 
 class UnreadableError(Exception):
@@ -171,7 +171,7 @@ def parse_slice(data: Raw | bytes, port: Port) -> Parsed:
         tuple(members),
         _listed(found.ports),
         tuple(problems),
-        has_port=_lists(found.ports, port) or not found.endpoints,
+        has_port=_lists(found.ports, port) if found.endpoints else None,
     )
 
 
@@ -185,10 +185,11 @@ def parse_endpoints(data: Raw | bytes, port: Port) -> Parsed:
     members: list[Member] = []
     problems: list[str] = []
     ports: list[str] = []
-    has_port = not found.subsets
+    has_port: bool | None = None
     for subset in found.subsets or ():
         ports += _listed(subset.ports)
-        has_port = has_port or _lists(subset.ports, port)
+        if subset.addresses or subset.not_ready:
+            has_port = has_port or _lists(subset.ports, port)
         number = _port_number(subset.ports, port)
         if number is None:
             continue

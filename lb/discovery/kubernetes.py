@@ -88,7 +88,9 @@ class KubernetesSource:
         self._fatal: str | None = None
         self._is_started = False
         self._is_denied = False
-        """Was the last answer that we are not let in?"""
+        """Are we not let in? Not after one answer that says so: an API server that just came back may."""
+        self._only_denials = True
+        """Was every failure so far an answer that we are not let in?"""
 
     async def start(self, publish: Publish) -> None:
         """Return when the first list, or the snapshot file in its stead, was published. Raises DiscoveryError."""
@@ -139,8 +141,8 @@ class KubernetesSource:
 
     def _hand_over(self, snapshot: Snapshot) -> None:
         if self._publish is not None and snapshot != self._published:
-            self._published = snapshot
             self._publish(snapshot)
+            self._published = snapshot
 
     def _serve_saved(self) -> bool:
         saved, config = self._saved, self._config
@@ -292,7 +294,8 @@ class KubernetesSource:
         next(lines)
         self._watcher.watch_opened(self._clock())
         self._status.is_watch_forbidden = False
-        self._heard()
+        # (It says nothing yet of whether what is known is right.)
+        self._notices.answered()
         for batch in lines:
             more_follows = False
             try:
@@ -357,6 +360,9 @@ class KubernetesSource:
         if failure.trouble is not Trouble.END:
             self._tell_of(failure)
         pause = watcher.failed(failure, now)
+        is_denial = failure.trouble in (Trouble.FORBIDDEN, Trouble.UNAUTHORIZED)
+        self._only_denials = self._only_denials and is_denial
+        self._is_denied = is_denial and (self._is_denied or self._only_denials or pause.is_denied)
         self._status.is_watch_forbidden = watcher.is_watch_forbidden
         if pause.is_denied:
             self._give_up(self._trouble)
@@ -371,7 +377,6 @@ class KubernetesSource:
 
     def _tell_of(self, failure: Failure) -> None:
         assert self._server is not None
-        self._is_denied = failure.trouble in (Trouble.FORBIDDEN, Trouble.UNAUTHORIZED)
         if failure.trouble is Trouble.FORBIDDEN:
             self._trouble = self._denied(failure)
             return

@@ -82,7 +82,7 @@ class ServiceEndpoints:
 
     def missing_port(self) -> tuple[str, ...] | None:
         """Return the ports that are listed if none of them is the one asked for, else None."""
-        objects = self._objects.values()
+        objects = [parsed for parsed in self._objects.values() if parsed.has_port is not None]
         if not objects or any(parsed.has_port for parsed in objects):
             return None
         return tuple(sorted({port for parsed in objects for port in parsed.ports}))

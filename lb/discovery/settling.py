@@ -35,8 +35,9 @@ class Settling:
             if not self._is_dirty:
                 return
             if not more_follows:
-                self._is_dirty = False
                 self._settle()
+                # Only now: what failed is tried again with the next change.
+                self._is_dirty = False
             elif self._timer is None:
                 self._timer = threading.Timer(self._hold_seconds, self._time_passed)
                 # No exit waits for it.

@@ -8,8 +8,9 @@
     WATCH   an event, a bookmark                    WATCH; the version is the event's
     WATCH   an event of an unknown type             WATCH
     WATCH   a clean end                             WATCH from the last version, at once
-    WATCH   a clean end of a whole watch, in which
-            nothing was said, not even a bookmark   LIST, at once
+    WATCH   an end after 40 s, of one watch or of
+            several together, in which nothing was
+            said, not even a bookmark               LIST
     WATCH   a cut, a time-out, no connection, 5xx   WATCH from the last version, after a pause
     WATCH   410, 504 (the version is too new)       LIST, the first time at once
     WATCH   a line that can't be read               LIST, the first time at once: what it said is not known
@@ -247,6 +248,8 @@ class Watcher:
         self._list_at = 0.0
         self._watching_since = 0.0
         self._is_open = False
+        self._silent_for = 0.0
+        """For how many seconds the last watches, together, were open without a word."""
         self._is_silent = True
         """Was nothing said in this watch?"""
         self._was_useless = False
@@ -272,6 +275,7 @@ class Watcher:
             self._token = page.token
             return False
         self._token = ""
+        self._silent_for = 0.0
         known, version = self.version, page.version
         self.has_gone_back = -1 < version_number(version) < version_number(known)
         self.version = version
@@ -310,13 +314,14 @@ class Watcher:
         elif self._is_open and lived >= _LONG_LIFE_SECONDS:
             # Nothing had happened, and what cut it may be a proxy in between, to which 30 s are long.
             self._backoff.reset()
-        self._is_open = False
-        is_silent, self._is_silent = self._is_silent, True
+        self._silent_for = self._silent_for + lived if self._is_open and self._is_silent else 0.0
+        self._is_open, self._is_silent = False, True
+        was_watching = self.phase is Phase.WATCH
+        if was_watching and self._silent_for >= _SILENT_SECONDS:
+            self.phase, self._silent_for = Phase.LIST, 0.0
         if trouble is Trouble.END:
             if lived >= _SHORT_LIFE_SECONDS:
                 self._backoff.reset()
-                if is_silent and lived >= _SILENT_SECONDS:
-                    self.phase = Phase.LIST
                 return Pause(0.0)
         elif trouble is Trouble.UNAUTHORIZED:
             # The token was replaced, most likely: once, at once. It is not if the new one is refused as well.
@@ -325,7 +330,7 @@ class Watcher:
         elif trouble is Trouble.FORBIDDEN:
             return Pause(self._backoff.next(), is_denied=self._is_denied(now))
         elif trouble in (Trouble.GONE, Trouble.GARBLED) or failure.is_too_new:
-            is_first = self.phase is Phase.WATCH and not self._was_useless
+            is_first = was_watching and not self._was_useless
             self.phase, self._was_useless = Phase.LIST, True
             if is_first and failure.retry_after is None:
                 # The server answers, and a list will do: after an outage each further pause is staleness.

@@ -1,7 +1,8 @@
-"""Endpoints set aside after a failed connect: no new picks for a while, then one request tries.
+"""Endpoints set aside after a failed connect or a sudden silence: no new picks for a while, then one request tries.
 
-An endpoint that refused or timed out is out for 1 s, doubling to 30 s. When that has passed, one request may try it
-(its trial); the others pass it over until a connect to it has succeeded. Then it is back, and the doubling starts anew.
+An endpoint that refused, timed out or acknowledged nothing any more is out for 1 s, doubling to 30 s. When that has
+passed, one request may try it (its trial); the others pass it over until a connect to it has succeeded. Then it is
+back, and the doubling starts anew.
 """
 
 from __future__ import annotations

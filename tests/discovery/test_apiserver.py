@@ -179,6 +179,13 @@ class TestGet:
             gone.set()
         assert failure == Failure(Trouble.TIMEOUT, "it does not come to an end")
 
+    def test_one_that_closes_behind_each_answer(self, rig: MakeRig) -> None:
+        it = rig(*[respond_and_close(response(b"{}", "Connection: close"))] * 3)
+        for _ in range(3):
+            assert it.get() == b"{}"
+            assert len(it.interrupter._handles) <= 1
+        assert len(it.endpoint.connections) == 3
+
     def test_nobody_there(self, rig: MakeRig) -> None:
         it = rig()
         it.endpoint.stop_listening()
@@ -278,8 +285,13 @@ class TestStream:
 class TestInterrupted:
     @pytest.mark.parametrize(
         "action",
-        [never, respond(CHUNKED), respond(CHUNKED + b"3\r\n{}\n\r\n")],
-        ids=["no answer", "no line", "no more lines"],
+        [
+            never,
+            respond(CHUNKED),
+            respond(CHUNKED + b"3\r\n{}\n\r\n"),
+            respond(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}\n"),
+        ],
+        ids=["no answer", "no line", "no more lines", "until it closes"],
     )
     @pytest.mark.parametrize("call", ["get", "lines"])
     def test_while_it_reads(self, rig: MakeRig, action: Action, call: str) -> None:

@@ -64,7 +64,7 @@ def test_an_address_of_which_nothing_else_is_known() -> None:
 )
 def test_no_addresses(empty: dict[str, Any]) -> None:
     found = parsed(**empty)
-    assert (found.members, found.problems, found.has_port) == ((), (), True)
+    assert (found.members, found.problems, found.has_port) == ((), (), None)
 
 
 def test_no_subsets_at_all() -> None:

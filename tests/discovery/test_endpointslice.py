@@ -109,7 +109,7 @@ class TestAddresses:
         found = parsed(endpoint("example.com"), kind=kind)
         assert found.members == ()
         assert found.problems == (f"EndpointSlice s-1: addresses of type {kind[:20]!r} can't be used",)
-        assert found.has_port, "it says nothing of the port"
+        assert found.has_port is None, "it says nothing of the port"
 
     @pytest.mark.parametrize(
         ("addresses", "why"),
@@ -159,7 +159,7 @@ class TestAddresses:
 @pytest.mark.parametrize("empty", [{"endpoints": None}, {"endpoints": []}])
 def test_no_endpoints(empty: dict[str, Any]) -> None:
     found = parsed(**empty)
-    assert (found.members, found.problems, found.has_port) == ((), (), True)
+    assert (found.members, found.problems, found.has_port) == ((), (), None)
 
 
 def test_keys_that_are_not_known_are_passed_over() -> None:

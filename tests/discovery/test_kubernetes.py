@@ -296,7 +296,12 @@ class TestStatus:
         await it.start(page(endpoint_slice(A)))
         await it.asked(2)
         assert it.status.last_sync == 1000.0
-        for at, answer in ((1010.0, OPEN), (1020.0, [line("NEW", raw({}))]), (1030.0, END)):
+        it.now = 1010.0
+        it.answer(OPEN)
+        await until(it.server.answers.empty)
+        for at, answer in ((1020.0, [line("NEW", raw({}))]), (1030.0, END)):
+            assert it.status.last_sync is not None
+            assert it.status.last_sync != 1010.0, "a watch that begins says nothing of what is"
             it.now = at
             it.answer(answer)
             await until(lambda at=at: it.status.last_sync == at)

@@ -16,7 +16,7 @@ from lb.discovery.apiserver import NoClusterError
 from lb.discovery.kubernetes import KubernetesSource
 from lb.discovery.snapshot_file import SnapshotFile
 from lb.discovery.status import SyncStatus
-from lb.discovery.watcher import Failure, Trouble
+from lb.discovery.watcher import TRANSIENT_SECONDS, Failure, Trouble
 from lb.endpoint import Snapshot, make_endpoint
 from tests.discovery.kubernetes_fakes import END, OPEN, MakeRig, Rig, line, logged, page, until, warned
 from tests.discovery.slices import endpoint, endpoint_slice
@@ -230,6 +230,23 @@ class TestSnapshotFile:
         self.save(path, SAVED)
         it = kubernetes(snapshot_file=str(path))
         text = await failure(it, *[Failure(Trouble.FORBIDDEN)] * 12)
+        assert text.startswith("no permission to list ")
+
+    @pytest.mark.parametrize("trouble", [Trouble.FORBIDDEN, Trouble.UNAUTHORIZED])
+    async def test_a_refusal_behind_an_outage_is_no_reason_to_fail(
+        self, kubernetes: MakeRig, path: Path, trouble: Trouble
+    ) -> None:
+        """An API server that just came back refuses its first requests."""
+        self.save(path, SAVED)
+        it = kubernetes(snapshot_file=str(path), startup_timeout=SOON)
+        await it.start(UNREACHABLE, *[Failure(trouble)] * 2)
+        assert it.names == ["saved"]
+        assert it.now < 1000.0 + TRANSIENT_SECONDS
+
+    async def test_a_refusal_that_lasts_is(self, kubernetes: MakeRig, path: Path) -> None:
+        self.save(path, SAVED)
+        it = kubernetes(snapshot_file=str(path), startup_timeout=SOON)
+        text = await failure(it, UNREACHABLE, *[Failure(Trouble.FORBIDDEN)] * 12)
         assert text.startswith("no permission to list ")
 
     async def test_without_the_permission_it_lives_on_once_it_serves(

@@ -78,6 +78,13 @@ class TestMerge:
         assert not service.is_empty
         assert used(service) == "abc"
 
+    def test_an_empty_slice_says_nothing_of_the_port(self) -> None:
+        """Such as the one that a dual-stack Service has for the family of which it has no pods."""
+        empty = endpoint_slice(name="s-2", kind="IPv6", ports=None)
+        assert listed(endpoint_slice(pod("a")), empty, port="web").missing_port() == ("8080 (http)",)
+        assert listed(endpoint_slice(pod("a")), empty, port="http").missing_port() is None
+        assert listed(empty, port="web").missing_port() is None
+
     def test_two_ports_of_an_address_that_is_no_pod_are_two(self) -> None:
         service = listed(
             endpoint_slice(endpoint("10.0.0.9", None), name="s-1", ports=[HTTP]),

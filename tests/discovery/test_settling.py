@@ -45,6 +45,22 @@ def test_without_a_change_there_is_nothing_to_settle() -> None:
     assert len(updates.threads) == 1
 
 
+def test_what_failed_is_tried_again() -> None:
+    tries: list[None] = []
+
+    def settle() -> None:
+        tries.append(None)
+        if len(tries) == 1:
+            raise MemoryError
+
+    settling = Settling(settle, LONG)
+    with pytest.raises(MemoryError):
+        change(settling)
+    for _ in range(2):
+        settling.settle()
+    assert len(tries) == 2
+
+
 def test_changes_that_others_follow_are_settled_with_the_last() -> None:
     settling = Settling(updates := Updates(), LONG)
     for _ in range(19):

@@ -199,6 +199,30 @@ class TestWatch:
         assert watcher.failed(Failure(Trouble.END), NOW + 45.0) == Pause(0.0)
         assert asked(watcher, NOW + 45.0) == (Phase.WATCH, "101")
 
+    @pytest.mark.parametrize("trouble", [Trouble.CUT, Trouble.TIMEOUT, Trouble.END])
+    def test_several_that_were_cut_short_count_together(self, trouble: Trouble) -> None:
+        # Something in between that ends quiet connections after 15 s.
+        watcher = watching("100")
+        for turn in range(2):
+            now = NOW + 15.0 * turn
+            watcher.watch_opened(now)
+            watcher.failed(Failure(trouble), now + 15.0)
+            assert asked(watcher, now + 15.0) == (Phase.WATCH, "100")
+        watcher.watch_opened(NOW + 30.0)
+        watcher.failed(Failure(trouble), NOW + 45.0)
+        assert watcher.ask(NOW + 45.0) == LIST
+        list_complete(watcher, "100")
+        watcher.watch_opened(NOW + 46.0)
+        watcher.failed(Failure(trouble), NOW + 61.0)
+        assert asked(watcher, NOW + 61.0) == (Phase.WATCH, "100"), "from the list on it counts anew"
+
+    def test_not_the_time_in_which_none_was_open(self) -> None:
+        watcher = watching("100")
+        watcher.failed(Failure(Trouble.CUT), NOW + 30.0)
+        for turn in range(100):
+            watcher.failed(Failure(Trouble.UNREACHABLE), NOW + 30.0 + turn)
+        assert asked(watcher, NOW + 130.0) == (Phase.WATCH, "100")
+
     def test_nor_one_that_was_ended_before_its_time(self) -> None:
         watcher = watching("100")
         assert watcher.failed(Failure(Trouble.END), NOW + 39.0) == Pause(0.0)
