@@ -14,7 +14,7 @@ help:
 	@echo "make demo      three backends and the load balancer on this machine (DEMO_ARGS='--help')"
 	@echo "make test      format, lint, types, layers, unit and integration tests; under 3 minutes"
 	@echo "make test-all  all tests, the slow ones too, on every event loop and with every parser"
-	@echo "make soak      a million connections, and ten minutes of made-up requests and responses; about 15 minutes"
+	@echo "make soak      a million connections, ten minutes of made-up messages, 100,000 events of a Service; about 20 minutes"
 	@echo "make drills    pods are killed, rolled and scaled under load, on the cluster of KUBECONFIG or one of PODLB_CLUSTER"
 	@echo "make drills-compare  the same, and by the plain Service beside it"
 	@echo "make bench     CPU per request beside HAProxy and nginx (BENCH_ARGS='--quick')"

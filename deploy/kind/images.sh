@@ -102,12 +102,12 @@ load_image() { # its name, the file for its archive
 runs() {
     local state
     state=$(kube get deployments --all-namespaces --selector "app.kubernetes.io/name=podlb-$1" --output jsonpath='
-        {range .items[*]}{.spec.template.spec.containers[0].image} {.spec.replicas} {.status.readyReplicas}{"\n"}{end}' |
+        {range .items[*]}{.spec.template.spec.containers[0].image} {.spec.replicas} {.status.updatedReplicas} {.status.replicas} {.status.readyReplicas}{"\n"}{end}' |
         sed -n 's/^ *//; /./p')
     case $state in "$2 "*) ;; *) return 1 ;; esac
-    # shellcheck disable=SC2086  # image, replicas wanted, replicas ready
+    # shellcheck disable=SC2086  # image, replicas: wanted, of this image, in all, ready
     set -- $state
-    [ $# -eq 3 ] && [ "$2" = "$3" ]
+    [ $# -eq 5 ] && [ "$2" = "$3" ] && [ "$2" = "$4" ] && [ "$2" = "$5" ]
 }
 
 image_of() { if [ "$1" = lb ]; then echo "$lb_image"; else echo "$backend_image"; fi; }

@@ -203,10 +203,12 @@ command_status() {
 command_logs() {
     need_cluster
     local where
+    # Side by side: with -f none of them ends.
     for where in $(kube get deployments --all-namespaces --selector app.kubernetes.io/part-of=podlb \
         --output jsonpath='{range .items[*]}{.metadata.namespace}{"\n"}{end}' | sort -u); do
-        kube --namespace "$where" logs --selector app.kubernetes.io/part-of=podlb --all-containers --prefix --max-log-requests 50 "$@"
+        kube --namespace "$where" logs --selector app.kubernetes.io/part-of=podlb --all-containers --prefix --max-log-requests 50 "$@" &
     done
+    wait
 }
 
 command_load() {
@@ -265,8 +267,6 @@ command_local() {
     backends=$(kube get services --all-namespaces --field-selector metadata.name=backend-service --output jsonpath='{.items[0].metadata.namespace}')
     [ -n "$backends" ] || die "there is no Service backend-service: run \`$script deploy\` first"
     provide_route
-    # Not what is set for the tests and this script: podlb refuses variables that it does not know.
-    unset PODLB_CLUSTER PODLB_BASE_IMAGE_TAR
     cd "$root"
     .venv/bin/python -m lb run --discovery kubernetes --kubeconfig "$work/kubeconfig" --namespace "$backends" \
         --backend-service-name backend-service "$@" &

@@ -57,7 +57,8 @@ def kubectl(words: list[str]) -> str:
                 return ""
             if selector.endswith("part-of=podlb"):
                 return "podlb backend\npodlb lb\n"
-            return f"\n        {applied_image(selector.rpartition('-')[2])} 2 2\n"
+            replicas = (lines("replicas") or ["2 2 2 2"])[0]
+            return f"\n        {applied_image(selector.rpartition('-')[2])} {replicas}\n"
         case ["--namespace", _, "get", "service", "lb", *_]:
             return "http://10.96.0.9/"
     return ""

@@ -344,6 +344,16 @@ def test_no_image_is_loaded_into_another_cluster_than_the_one_deployed_to(machin
     assert not (machine.state / "applied").exists()
 
 
+@pytest.mark.parametrize("replicas", ["2 1 3 2", "2 2 3 2", "2 2 2 1", "2 1", ""])
+def test_a_rollout_that_hangs_is_not_done(replicas: str, machine: Machine, manifests: str) -> None:
+    """The pods of before are ready all the while: the image may be missing on a node."""
+    machine.succeed("up", DEPLOY_MANIFESTS=manifests)
+    machine.forget_calls()
+    (machine.state / "replicas").write_text(replicas + "\n")
+    machine.succeed("deploy", DEPLOY_MANIFESTS=manifests)
+    assert len(machine.calls("kind load image-archive --name podlb ")) == 2
+
+
 def test_a_base_image_from_an_archive(machine: Machine, manifests: str) -> None:
     message = machine.fail("up", DEPLOY_MANIFESTS=manifests, PODLB_BASE_IMAGE_TAR="/nowhere.tar")
     assert "/nowhere.tar, which can't be read" in message

@@ -75,7 +75,7 @@ def _list() -> None:
 
 @contextmanager
 def _elsewhere(cluster: Cluster) -> Iterator[Cluster]:
-    """The backends in a namespace of their own; as before afterwards."""
+    """The backends in a namespace of their own; afterwards it is `deploy/base` again, whatever it was."""
     moved = Cluster(cluster.kubectl, cluster.namespace, BACKENDS_ELSEWHERE)
     try:
         cluster.apply(TWO_NAMESPACES)
