@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from lb.balancer import Policy
 from lb.endpoint import Endpoint, EndpointKey
+from lb.errors import ConnectFailure
 from lb.health.set_aside import SetAside
 from lb.http1.forwarding import Request
 
@@ -107,6 +108,7 @@ class Attempts:
         "_rules",
         "_since",
         "count",
+        "last_connect",
     )
 
     def __init__(self, rules: RetryRules, head_received: float, request: Request | None = None) -> None:
@@ -121,6 +123,8 @@ class Attempts:
         self._retries = 0
         self.count = 0
         """Attempts that failed so far."""
+        self.last_connect: ConnectFailure | None = None
+        """How the last connect failed."""
 
     @property
     def wait_deadline(self) -> float:
@@ -131,8 +135,9 @@ class Attempts:
         """May another attempt start at `now`?"""
         return now <= self._since + self._rules.endpoint_wait + self._rules.connect_timeout
 
-    def connect_failed(self, key: EndpointKey) -> Next:
+    def connect_failed(self, key: EndpointKey, failure: ConnectFailure = ConnectFailure.REFUSED) -> Next:
         """A connect failed: nothing was sent."""
+        self.last_connect = failure
         self.count += 1
         self._last = key
         self._connect_failed.add(key)

@@ -6,7 +6,7 @@ import asyncio
 import enum
 
 from lb.deadline import NEVER
-from lb.errors import EndReason, proxy_status_error
+from lb.errors import EndReason, end_word, proxy_status_error
 from lb.flow import ANY_REASON, Flow
 from lb.http1.replies import Problem, problem_reply
 from lb.metrics import OWN_REPLIES_4XX, OWN_REPLIES_5XX
@@ -92,7 +92,7 @@ class ClosingConnection(asyncio.Protocol):
         close: bool,
         body: bool = True,
     ) -> None:
-        word = f"{reason}:{what}" if what else str(reason)
+        word = end_word(reason, what)
         self._proxy.counters[OWN_REPLIES_4XX if status < 500 else OWN_REPLIES_5XX] += 1
         self.write(
             problem_reply(

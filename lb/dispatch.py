@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from lb.attempts import Attempts, Failure, HeldBody, Next
 from lb.deadline import NEVER
 from lb.endpoint import Endpoint, EndpointKey
-from lb.errors import ConnectFailure, EndReason
+from lb.errors import REASONS_OF_CONNECTS, ConnectFailure, EndReason
 from lb.exchange import Exchange
 from lb.metrics import PICKS, RETRIES, REUSES
 from lb.upstream import Upstream
@@ -178,10 +178,14 @@ class Dispatch:
             self._proxy.service.waiting.leave(self)
 
     def _no_endpoint(self, reason: EndReason) -> None:
+        last = None if self._attempts is None else self._attempts.last_connect
         if reason is EndReason.WAITING_LIMIT:
             detail = "no endpoint can be reached, and too many requests are waiting for one already"
-        else:
+        elif last is None:
             detail = "no endpoint could be reached"
+        else:
+            reason = REASONS_OF_CONNECTS[last]
+            detail = f"no endpoint could be reached, connect {last.value}"
         self._sink.no_upstream(503, reason, detail, 1)
 
     # What the connect comes to
@@ -210,7 +214,7 @@ class Dispatch:
             self._sink.no_upstream(503, EndReason.CONNECT_FAILED, detail, 1)
             return
         proxy.connect_failed(upstream, failure, trial=trial)
-        if self._tries().connect_failed(key) is Next.TRY:
+        if self._tries().connect_failed(key, failure) is Next.TRY:
             self._try_next(now)
         else:
             self._no_endpoint(EndReason.NO_ENDPOINT)

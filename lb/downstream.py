@@ -322,7 +322,7 @@ class Downstream(EvictableConnection):
         """The head is bad or late: answer it, although there is no exchange, and close."""
         counters = self._proxy.service.metrics
         counters.values[EXCHANGES] += 1
-        counters.ended(reason)
+        counters.ended(reason, error.what)
         self._inbox.data = b""
         self._reply(
             error.status,

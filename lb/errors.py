@@ -1,7 +1,7 @@
 """How an exchange can end, and what the client is told.
 
-`EndReason` is the closed list of end reasons: the same word in logs, metrics and the `Proxy-Status` field. A bad
-message adds what was bad about it behind a colon (`bad_request:host`).
+`END_WORDS` is the closed list of end reasons: the same word in metrics and in the `Proxy-Status` field. A bad
+message adds what was bad about it behind a colon (`bad_request:host`). docs/end-reasons.md explains each to users.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ class EndReason(enum.StrEnum):
     """The client did not finish its request head in time, or its body made no progress."""
     BAD_REQUEST = "bad_request"
     """We refused the request; nothing of its head reached an endpoint."""
+    CONNECT_REFUSED = "connect_refused"
+    """No endpoint could be connected to within `endpointWait`: the last one that was tried refused."""
+    CONNECT_TIMEOUT = "connect_timeout"
+    """No endpoint could be connected to within `endpointWait`: the last one that was tried did not answer."""
+    CONNECT_UNREACHABLE = "connect_unreachable"
+    """No endpoint could be connected to within `endpointWait`: there is no way to the last one that was tried."""
     CONNECT_FAILED = "connect_failed"
     """No endpoint could be connected to, for a reason that lies on this machine."""
     NO_ENDPOINT = "no_endpoint"
-    """No endpoint could be reached within `endpointWait`."""
+    """There was none to be tried within `endpointWait`."""
     WAITING_LIMIT = "waiting_limit"
     """No endpoint could be reached, and `maxWaiting` requests were waiting already."""
     RESPONSE_TIMEOUT = "response_timeout"
@@ -51,8 +57,65 @@ class ConnectFailure(enum.Enum):
     """This machine ran out of descriptors, ports or memory: it says nothing about the endpoint."""
 
 
+BAD_MESSAGES = (
+    "bare_line_end",
+    "body",
+    "body_too_large",
+    "chunk",
+    "chunk_extension",
+    "chunk_size",
+    "content_length",
+    "content_length_and_transfer_encoding",
+    "control_character",
+    "empty_lines",
+    "expect",
+    "field_line",
+    "field_name",
+    "folded_line",
+    "head_too_large",
+    "host",
+    "interim",
+    "malformed",
+    "max_forwards",
+    "method",
+    "start_line",
+    "status",
+    "target",
+    "target_too_long",
+    "too_many_fields",
+    "trailers",
+    "transfer_encoding",
+    "upgrade",
+    "version",
+)
+"""What can be bad about a message."""
+
+BASE_WORDS = tuple(reason.value for reason in EndReason)
+END_WORDS = (
+    *BASE_WORDS,
+    *(f"{reason}:{what}" for reason in (EndReason.BAD_REQUEST, EndReason.BAD_RESPONSE) for what in BAD_MESSAGES),
+)
+"""Every end reason. (Those of bad messages without what was bad, for it may not be known.)"""
+
+REASONS_OF_CONNECTS = {
+    ConnectFailure.REFUSED: EndReason.CONNECT_REFUSED,
+    ConnectFailure.TIMED_OUT: EndReason.CONNECT_TIMEOUT,
+    ConnectFailure.UNREACHABLE: EndReason.CONNECT_UNREACHABLE,
+    ConnectFailure.LOCAL: EndReason.CONNECT_FAILED,
+}
+"""The end reason of an exchange whose last attempt failed so."""
+
+
+def end_word(reason: EndReason, what: str = "") -> str:
+    """Return the word for a reason; `what` is what was bad about a bad message, else empty."""
+    return f"{reason.value}:{what}" if what else reason.value
+
+
 # RFC 9209, section 2.3: the registered error type for each reason that can stand in a reply of ours.
 _PROXY_STATUS_ERRORS = {
+    EndReason.CONNECT_REFUSED: "connection_refused",
+    EndReason.CONNECT_TIMEOUT: "connection_timeout",
+    EndReason.CONNECT_UNREACHABLE: "destination_ip_unroutable",
     EndReason.REQUEST_TIMEOUT: "http_request_error",
     EndReason.BAD_REQUEST: "http_request_error",
     EndReason.CONNECT_FAILED: "proxy_internal_error",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 
 from lb.endpoint import Endpoint
-from lb.errors import EndReason
+from lb.errors import EndReason, end_word
 from lb.http1.forwarding import Request
 
 
@@ -136,6 +136,7 @@ class Exchange:
         "_state",
         "end",
         "end_reason",
+        "end_what",
         "endpoint",
         "first_byte",
         "head_received",
@@ -225,9 +226,22 @@ class Exchange:
         self.first_byte = self.end = now
         self.end_reason = _OK
 
-    def ended(self, reason: EndReason, now: float) -> None:
-        """It is over. Raises ExchangeError the second time: every exchange ends exactly once."""
+    def ended(self, reason: EndReason, now: float, what: str = "") -> None:
+        """It is over; `what` is what was bad about a bad message.
+
+        Raises ExchangeError the second time: every exchange ends exactly once.
+        """
         if self.end_reason is not None:
             raise ExchangeError(f"ended twice: {self.end_reason}, then {reason}")
         self.end_reason = reason
+        self.end_what = what
         self.end = now
+
+    @property
+    def end_word(self) -> str:
+        """Its end reason, one of `END_WORDS`, or an empty string as long as it goes on."""
+        reason = self.end_reason
+        if reason is None or reason is _OK:
+            # (The attribute for what was bad is not set on the hot path.)
+            return reason or ""
+        return end_word(reason, self.end_what)

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from lb import __version__, metrics
 from lb.discovery.status import SyncStatus
 from lb.endpoint import EndpointKey, format_authority
+from lb.errors import BASE_WORDS
 from lb.service import Service
 from lb.upstream import Upstream
 
@@ -73,8 +74,10 @@ class ServiceCollector(Collector):
         own.add_metric(["5xx"], values[metrics.OWN_REPLIES_5XX])
         yield own
         ends = CounterMetricFamily("podlb_exchange_ends", "Requests that ended, by end reason.", labels=["reason"])
-        for reason, count in service.metrics.endings():
-            ends.add_metric([str(reason)], count)
+        for word, count in service.metrics.endings():
+            # What can be bad about messages is a long list, of which nearly nothing ever happens.
+            if count or word in BASE_WORDS:
+                ends.add_metric([word], count)
         yield ends
 
     def _endpoints(self) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator, Set
 
 from lb.endpoint import Endpoint, EndpointKey
-from lb.errors import EndReason
+from lb.errors import END_WORDS, EndReason, end_word
 
 # Offsets in the block of the process.
 (
@@ -40,12 +40,10 @@ from lb.errors import EndReason
 ) = range(12)
 
 _BLOCK = 16
-_END_REASONS = list(EndReason)
-# By name: the hash of a string is kept in it, the hash of an enumeration's member is a call into Python.
-_END_INDEX = {reason.value: _BLOCK + at for at, reason in enumerate(_END_REASONS)}
+_END_INDEX = {word: _BLOCK + at for at, word in enumerate(END_WORDS)}
 ENDED_OK = _END_INDEX["ok"]
 """The place of the counter of exchanges that ended well."""
-_FIRST_SLOT = _BLOCK + 32
+_FIRST_SLOT = _BLOCK + len(END_WORDS)
 
 
 class Metrics:
@@ -69,19 +67,19 @@ class Metrics:
             self._slots[key] = slot
         return slot
 
-    def ended(self, reason: EndReason) -> None:
-        """Count the end of an exchange."""
-        self.values[_END_INDEX[reason.value]] += 1
+    def ended(self, reason: EndReason, what: str = "") -> None:
+        """Count the end of an exchange; `what` is what was bad about a bad message."""
+        self.values[_END_INDEX[end_word(reason, what)]] += 1
 
     @property
     def exchanges_open(self) -> int:
         """How many exchanges have begun and not ended."""
-        return self.values[EXCHANGES] - sum(self.values[_BLOCK : _BLOCK + len(_END_REASONS)])
+        return self.values[EXCHANGES] - sum(self.values[_BLOCK : _BLOCK + len(END_WORDS)])
 
-    def endings(self) -> Iterator[tuple[EndReason, int]]:
-        """Yield how many exchanges ended for each reason."""
-        for reason in _END_REASONS:
-            yield reason, self.values[_END_INDEX[reason.value]]
+    def endings(self) -> Iterator[tuple[str, int]]:
+        """Yield how many exchanges ended for each reason of `END_WORDS`."""
+        for word, at in _END_INDEX.items():
+            yield word, self.values[at]
 
     def endpoint(self, endpoint: Endpoint, counter: int) -> int:
         """Return one counter of an endpoint."""

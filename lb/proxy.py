@@ -151,13 +151,13 @@ class Proxy:
             assert exchange.end_reason is not None
             self.service.policy.record(endpoint, exchange.end_reason, exchange.end - exchange.head_received)
 
-    def exchange_ended(self, exchange: Exchange, reason: EndReason, now: float) -> None:
-        """End `exchange`, count its reason, and tell whoever wants to know."""
-        exchange.ended(reason, now)
+    def exchange_ended(self, exchange: Exchange, reason: EndReason, now: float, what: str = "") -> None:
+        """End `exchange`, count its reason, and tell whoever wants to know. `what` was bad about a bad message."""
+        exchange.ended(reason, now, what)
         if reason is _OK:
             self.counters[ENDED_OK] += 1
         else:
-            self.service.metrics.ended(reason)
+            self.service.metrics.ended(reason, what)
         if self.on_exchange_ended is not None:
             self.on_exchange_ended(exchange)
 

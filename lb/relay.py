@@ -297,7 +297,7 @@ class Relay(EndingRelay):
         self._drop_upstream()
         if exchange.is_committed:
             exchange.happened(Event.UPSTREAM_LOST)
-            self._cut(exchange, EndReason.BAD_RESPONSE)
+            self._cut(exchange, EndReason.BAD_RESPONSE, error.what)
         else:
             self._answer(
                 502, EndReason.BAD_RESPONSE, f"the endpoint sent a bad response: {error.detail}", what=error.what

@@ -66,11 +66,11 @@ class EndingRelay:
         self._client.answer(status, reason, detail, what, retry_after)
         exchange.happened(Event.RESPONSE_ENDED)
         close = not exchange.request.persistent or self._client.must_close()
-        self._end(exchange, reason, now)
+        self._end(exchange, reason, now, what)
         self._client.exchange_ended(exchange, now, close)
 
-    def _cut(self, exchange: Exchange, reason: EndReason) -> None:
-        self._end(exchange, reason, self._proxy.clock())
+    def _cut(self, exchange: Exchange, reason: EndReason, what: str = "") -> None:
+        self._end(exchange, reason, self._proxy.clock(), what)
         self._client.cut()
 
     def refuse(self, status: int, reason: EndReason, error: MessageError) -> None:
@@ -80,7 +80,7 @@ class EndingRelay:
         self._drop_upstream()
         if exchange.is_committed:
             exchange.happened(Event.UPSTREAM_LOST)
-            self._cut(exchange, reason)
+            self._cut(exchange, reason, error.what)
         else:
             self._answer(status, reason, error.detail, what=error.what)
 
@@ -183,8 +183,8 @@ class EndingRelay:
             self._client.request_flow.unsplice()
             upstream.abort()
 
-    def _end(self, exchange: Exchange, reason: EndReason, now: float) -> None:
-        self._proxy.exchange_ended(exchange, reason, now)
+    def _end(self, exchange: Exchange, reason: EndReason, now: float, what: str = "") -> None:
+        self._proxy.exchange_ended(exchange, reason, now, what)
         self._dispatch.finished()
         self.exchange = self._body = None
         self._sent = self._sent_interim = False

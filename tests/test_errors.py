@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 
-from lb.errors import ConnectFailure, EndReason, proxy_status_error
+from lb.errors import (
+    BAD_MESSAGES,
+    END_WORDS,
+    REASONS_OF_CONNECTS,
+    ConnectFailure,
+    EndReason,
+    end_word,
+    proxy_status_error,
+)
+
+ROOT = Path(__file__).parents[1]
 
 # RFC 9209, section 2.3.
 REGISTERED = frozenset(
@@ -54,6 +66,9 @@ def test_the_words_for_logs_and_metrics() -> None:
         "body_timeout",
         "client_gone",
         "connect_failed",
+        "connect_refused",
+        "connect_timeout",
+        "connect_unreachable",
         "drain_cut",
         "no_endpoint",
         "ok",
@@ -71,6 +86,48 @@ def test_a_reason_is_its_word(reason: EndReason) -> None:
     assert str(reason) == f"{reason}" == reason.value == reason.name.lower()
     # It stands in a label of a metric and in a quoted string of Proxy-Status.
     assert re.fullmatch(r"[a-z_]+", reason)
+
+
+def _whats() -> set[str]:
+    """Return every word for what is bad about a message that stands in the source."""
+    found: set[str] = set()
+    for path in (ROOT / "lb").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+                at = {"MessageError": 1, "_error": 0}.get(name, 9)
+                words = node.args[at : at + 1]
+            elif isinstance(node, ast.Tuple) and path.name == "head.py":
+                # What `_explain` returns: a word and a sentence.
+                words = node.elts[:1] if len(node.elts) == 2 and " " in str(getattr(node.elts[1], "value", "")) else []
+            else:
+                continue
+            found |= {word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)}
+    return found - {""}
+
+
+def test_the_list_of_what_can_be_bad_is_closed() -> None:
+    assert sorted(_whats()) == sorted(BAD_MESSAGES)
+    assert len(_whats()) > 20
+
+
+def test_every_end_reason_has_its_word_and_is_explained() -> None:
+    assert len(set(END_WORDS)) == len(END_WORDS)
+    for reason in EndReason:
+        assert end_word(reason) in END_WORDS
+    for what in BAD_MESSAGES:
+        assert end_word(EndReason.BAD_REQUEST, what) == f"bad_request:{what}"
+        assert {end_word(EndReason.BAD_REQUEST, what), end_word(EndReason.BAD_RESPONSE, what)} <= set(END_WORDS)
+    page = (ROOT / "docs/end-reasons.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w+)` \|", page)
+    assert sorted(rows) == sorted(EndReason)
+    named = re.findall(r"`(\w+)`", page.partition("What may be bad about a message")[2])
+    assert sorted(named) == sorted(BAD_MESSAGES)
+
+
+def test_every_failed_connect_is_a_reason() -> None:
+    assert set(REASONS_OF_CONNECTS) == set(ConnectFailure)
+    assert len(set(REASONS_OF_CONNECTS.values())) == len(ConnectFailure)
 
 
 def test_every_reason_that_a_client_can_be_told_has_a_registered_error_type() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lb import metrics
 from lb.endpoint import Endpoint, make_endpoint
-from lb.errors import EndReason
+from lb.errors import END_WORDS, EndReason
 from lb.metrics import Metrics
 
 A, B, C = (make_endpoint(f"10.0.0.{number}", 80) for number in (1, 2, 3))
@@ -109,7 +109,7 @@ def test_the_end_of_an_exchange_is_counted_by_its_reason(reason: EndReason) -> N
     counters.ended(reason)
     counters.ended(reason)
     assert {found: count for found, count in counters.endings() if count} == {reason: 2}
-    assert [found for found, _ in counters.endings()] == list(EndReason)
+    assert [found for found, _ in counters.endings()] == list(END_WORDS)
 
 
 def test_the_place_of_the_good_end() -> None:

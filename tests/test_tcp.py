@@ -118,7 +118,7 @@ def test_when_all_have_failed_it_waits_and_is_reset() -> None:
     harness.failed()
     assert len(harness.made) == 4
     assert harness.client.events == ["reset"]
-    harness.has_ended("no_endpoint")
+    harness.has_ended("connect_refused")
 
 
 def test_an_endpoint_that_comes_is_given_who_waits() -> None:

@@ -178,12 +178,25 @@ class Balancer:
         return int(self.service.metrics.endpoint(endpoint, offset))
 
     def ends(self) -> dict[str, int]:
-        """Return how many exchanges ended for which reason, without those that are zero, once all have ended."""
+        """Return how many exchanges ended for which reason, without those that are zero, once all have ended.
+
+        Those of bad messages without what was bad.
+        """
         self.wait_until_idle()
         return self._ends()
 
+    def end_words(self) -> dict[str, int]:
+        """Return the same, with what was bad about bad messages."""
+        self.wait_until_idle()
+        return {word: count for word, count in self.service.metrics.endings() if count}
+
     def _ends(self) -> dict[str, int]:
-        return {str(reason): count for reason, count in self.service.metrics.endings() if count}
+        found: dict[str, int] = {}
+        for word, count in self.service.metrics.endings():
+            if count:
+                reason = word.partition(":")[0]
+                found[reason] = found.get(reason, 0) + count
+        return found
 
     def idle(self, endpoint: Endpoint) -> int:
         """Return how many idle connections to the endpoint are kept."""

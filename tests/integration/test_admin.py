@@ -186,7 +186,7 @@ def test_metrics_are_true(balancer: MakeBalancer, endpoint: MakeEndpoint) -> Non
     assert values["podlb_exchanges_total", ()] == 7
     assert values["podlb_exchanges_open", ()] == 0
     assert values["podlb_exchange_ends_total", (("reason", "ok"),)] == 6
-    assert values["podlb_exchange_ends_total", (("reason", "bad_request"),)] == 1
+    assert values["podlb_exchange_ends_total", (("reason", "bad_request:host"),)] == 1
     assert values["podlb_own_replies_total", (("class", "4xx"),)] == 1
     assert values["podlb_connections_total", ()] == 2
     assert values["podlb_connections_open", ()] >= 1

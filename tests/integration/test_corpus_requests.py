@@ -44,7 +44,8 @@ def check_refusal(entry: Entry, client: Client) -> None:
 
 
 def check_nothing_reached(entry: Entry, lb: Balancer, a: Endpoint, count: int) -> None:
-    assert lb.ends() == {"bad_request": count}
+    what = entry.expect[1]
+    assert lb.end_words() == {f"bad_request:{what}": count} if what != "*" else lb.ends() == {"bad_request": count}
     assert a.requests == []
     if entry.options.get("reaches") != "head":
         assert a.connections == []

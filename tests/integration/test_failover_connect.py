@@ -66,9 +66,9 @@ def test_every_method_is_tried_on_all_before_it_gives_up(balancer: MakeBalancer,
     off = dead(endpoint, 3)
     lb = balancer(*off, endpoint_wait=0)
     message = lb.client().exchange(request("POST", body=BODY))
-    assert (message.status, reason(message)) == (503, "no_endpoint")
+    assert (message.status, reason(message)) == (503, "connect_refused")
     assert message.get(b"retry-after") == b"1"
-    assert message.get(b"proxy-status") == b'podlb; error=destination_unavailable; details="no_endpoint"'
+    assert message.get(b"proxy-status") == b'podlb; error=connection_refused; details="connect_refused"'
     assert failures(lb, *off) == [1, 1, 1], "each once"
 
 
@@ -127,7 +127,7 @@ def test_no_attempt_starts_after_endpoint_wait_and_a_connect_timeout(
     message = lb.client().get()
     # They start at 0, 0.2, 0.4; the one that would start at 0.6 is too late.
     assert time.monotonic() - started < 1.0
-    assert (message.status, reason(message)) == (503, "no_endpoint")
+    assert (message.status, reason(message)) == (503, "connect_timeout")
     assert 2 <= sum(lb.endpoint_counter(h.value, metrics.PICKS) for h in holes) <= 3
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lb.errors import EndReason
+from lb.errors import END_WORDS
 from tests.fakes import Message, eventually, request
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
 from tests.integration.endpoint import close, never, respond, response
@@ -48,7 +48,7 @@ def check(message: Message, status: int, word: str) -> None:
     assert match is not None
     assert match[1].decode() in REGISTERED
     assert match[2].decode() == word
-    assert word.partition(":")[0] in list(EndReason)
+    assert word in END_WORDS
     assert (message.get(b"allow") is not None) is (status == 405)
     assert (message.get(b"retry-after") is not None) is (status == 503)
 
@@ -65,7 +65,7 @@ def test_refused(status: int, balancer: MakeBalancer, endpoint: MakeEndpoint) ->
     assert message.get(b"connection") == b"close"
     assert client.how_closed() == "fin"
     assert a.connections == []
-    assert lb.ends() == {"bad_request": 1}
+    assert lb.end_words() == {word: 1}
 
 
 def test_405_says_what_is_allowed(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
@@ -114,6 +114,7 @@ def test_502(action: Callable[..., object], word: str, balancer: MakeBalancer, e
     message = lb.client().get()
     check(message, 502, word)
     assert message.get(b"connection") is None, "the client's connection is good"
+    assert lb.end_words() == {word: 1}
 
 
 def test_503_without_an_endpoint(balancer: MakeBalancer) -> None:

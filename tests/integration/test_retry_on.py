@@ -159,7 +159,7 @@ def test_it_is_not_sent_again_to_who_answered_503(balancer: MakeBalancer, endpoi
     assert (message.status, message.get(b"retry-after")) == (503, b"1")
     assert len(a.requests) == 1
     assert lb.endpoint_counter(dead.value, metrics.CONNECT_FAILURES) == 1
-    assert lb.ends() == {"no_endpoint": 1}
+    assert lb.ends() == {"connect_refused": 1}
 
 
 def test_a_client_that_leaves_during_the_second_attempt(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:

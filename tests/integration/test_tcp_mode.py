@@ -58,7 +58,7 @@ def test_no_endpoint_is_a_reset(balancer: MakeBalancer, endpoint: MakeEndpoint) 
     lb = balancer(dead.value, mode="tcp", endpoint_wait=0.3)
     client = lb.client()
     assert client.how_closed() == "reset"
-    assert lb.ends() == {"no_endpoint": 1}
+    assert lb.ends() == {"connect_refused": 1}
 
 
 def test_an_endpoint_that_comes_in_time_takes_who_waits(
