@@ -38,7 +38,7 @@ class DispatchSink(Protocol):
 class Dispatch:
     """Finds connections for the exchanges of one client connection, one exchange at a time."""
 
-    __slots__ = ("_attempts", "_connecting", "_exchange", "_proxy", "_sink", "_trial", "_waiting")
+    __slots__ = ("_attempts", "_connect_began", "_connecting", "_exchange", "_proxy", "_sink", "_trial", "_waiting")
 
     def __init__(self, proxy: Proxy, sink: DispatchSink) -> None:
         self._proxy = proxy
@@ -46,6 +46,7 @@ class Dispatch:
         self._exchange: Exchange | None = None
         self._attempts: Attempts | None = None
         self._connecting: Upstream | None = None
+        self._connect_began = 0.0
         self._trial = 0
         """The number of the trial, if the connect under way is that of an endpoint that was set aside."""
         self._waiting = False
@@ -136,6 +137,7 @@ class Dispatch:
             counters[slot + RETRIES] += 1
         self._trial = trial
         self._connecting = upstream = proxy.new_upstream(endpoint)
+        self._connect_began = proxy.clock()
         # The connect has a time-out of its own.
         self._sink.set_deadline(NEVER)
         upstream.connect(self, proxy.loop, proxy.config.connect_timeout)
@@ -195,6 +197,7 @@ class Dispatch:
         now = self._proxy.clock()
         self._trial = 0
         self._connecting = None
+        self._proxy.service.metrics.connect_times.observe(now - self._connect_began)
         if self._proxy.service.connected(upstream.key, now):
             log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
             self._proxy.tell_of_panic()

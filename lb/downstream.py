@@ -256,6 +256,7 @@ class Downstream(EvictableConnection):
         exchange.answered(200, now)
         proxy = self._proxy
         proxy.counters[ENDED_OK] += 1
+        proxy.observe_exchange(0.0)
         # A body is not read.
         close = not request.persistent or request.has_body or self.must_close()
         self.write(options_reply(request.request_id or proxy.new_request_id(), date=proxy.http_date(), close=close))

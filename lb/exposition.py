@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import exposition
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from lb import __version__, metrics
+from lb import __version__, histogram, metrics
 from lb.discovery.status import SyncStatus
 from lb.endpoint import EndpointKey, format_authority
 from lb.errors import BASE_WORDS
@@ -24,6 +24,15 @@ _PER_ENDPOINT = (
     ("podlb_retries", "Attempts that followed a failed one and went to the endpoint.", metrics.RETRIES),
     ("podlb_set_asides", "Times the endpoint was set aside: a connect failed, or it went silent.", metrics.SET_ASIDES),
 )
+_TIMES = (
+    ("podlb_exchange_seconds", "From a request head to the end of the exchange; not tunnels.", metrics.EXCHANGE_TIME),
+    (
+        "podlb_first_byte_seconds",
+        "From the request's head, sent, to the response's; of responses that did not come in one piece.",
+        metrics.FIRST_BYTE_TIME,
+    ),
+    ("podlb_upstream_connect_seconds", "Of connects that succeeded.", metrics.CONNECT_TIME),
+)
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 
@@ -38,6 +47,7 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
         yield from self._process()
+        yield from self._times()
         yield from self._endpoints()
         if self._sync is not None:
             yield from self._discovery(self._sync)
@@ -79,6 +89,15 @@ class ServiceCollector(Collector):
             if count or word in BASE_WORDS:
                 ends.add_metric([word], count)
         yield ends
+
+    def _times(self) -> Iterator[Metric]:
+        self._service.metrics.settle()
+        for name, text, block in _TIMES:
+            counts, total, seconds = histogram.cumulative(self._service.metrics.values, block)
+            buckets = [(f"{bound:g}", float(count)) for bound, count in zip(histogram.COARSE, counts, strict=True)]
+            family = HistogramMetricFamily(name, text)
+            family.add_metric([], [*buckets, ("+Inf", float(total))], seconds)
+            yield family
 
     def _endpoints(self) -> Iterator[Metric]:
         service = self._service

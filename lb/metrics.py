@@ -11,6 +11,7 @@ from collections.abc import Iterator, Set
 
 from lb.endpoint import Endpoint, EndpointKey
 from lb.errors import END_WORDS, EndReason, end_word
+from lb.histogram import BLOCK, Times
 
 # Offsets in the block of the process.
 (
@@ -43,7 +44,9 @@ _BLOCK = 16
 _END_INDEX = {word: _BLOCK + at for at, word in enumerate(END_WORDS)}
 ENDED_OK = _END_INDEX["ok"]
 """The place of the counter of exchanges that ended well."""
-_FIRST_SLOT = _BLOCK + len(END_WORDS)
+EXCHANGE_TIME, FIRST_BYTE_TIME, CONNECT_TIME = (_BLOCK + len(END_WORDS) + at * BLOCK for at in range(3))
+"""The places of the histograms of all endpoints together."""
+_FIRST_SLOT = CONNECT_TIME + BLOCK
 
 
 class Metrics:
@@ -51,6 +54,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.values = array("Q", bytes(8 * _FIRST_SLOT))
+        self.exchange_times = Times(self.values, EXCHANGE_TIME)
+        self.first_byte_times = Times(self.values, FIRST_BYTE_TIME)
+        self.connect_times = Times(self.values, CONNECT_TIME)
         self._slots: dict[EndpointKey, int] = {}
         self._free: list[int] = []
         self._gone: list[EndpointKey] = []
@@ -80,6 +86,11 @@ class Metrics:
         """Yield how many exchanges ended for each reason of `END_WORDS`."""
         for word, at in _END_INDEX.items():
             yield word, self.values[at]
+
+    def settle(self) -> None:
+        """Count the times that wait to be counted: before anybody reads."""
+        for times in (self.exchange_times, self.first_byte_times, self.connect_times):
+            times.settle()
 
     def endpoint(self, endpoint: Endpoint, counter: int) -> int:
         """Return one counter of an endpoint."""

@@ -70,6 +70,7 @@ class Proxy:
         self.config = config
         self.service = service
         self.counters = service.metrics.values
+        self.observe_exchange = service.metrics.exchange_times.observe
         self.loop = loop
         self.clock = clock
         recogniser = config.parser == "auto"
@@ -151,9 +152,16 @@ class Proxy:
             assert exchange.end_reason is not None
             self.service.policy.record(endpoint, exchange.end_reason, exchange.end - exchange.head_received)
 
-    def exchange_ended(self, exchange: Exchange, reason: EndReason, now: float, what: str = "") -> None:
-        """End `exchange`, count its reason, and tell whoever wants to know. `what` was bad about a bad message."""
+    def exchange_ended(
+        self, exchange: Exchange, reason: EndReason, now: float, what: str = "", *, is_timed: bool = True
+    ) -> None:
+        """End `exchange`, count its reason, and tell whoever wants to know.
+
+        `what` was bad about a bad message. `is_timed`: does it tell how fast requests are served?
+        """
         exchange.ended(reason, now, what)
+        if is_timed:
+            self.observe_exchange(now - exchange.head_received)
         if reason is _OK:
             self.counters[ENDED_OK] += 1
         else:

@@ -195,6 +195,7 @@ class Relay(EndingRelay):
         counters = proxy.counters
         counters[exchange.slot + _RESPONSES_OF_CLASS + response.status_class] += 1
         counters[ENDED_OK] += 1
+        proxy.observe_exchange(now - exchange.head_received)
         data = head + body
         if len(data) <= HELD_BYTES:
             hold = proxy.outbox.hold
@@ -246,6 +247,7 @@ class Relay(EndingRelay):
         if done:
             self._response_ended(exchange, upstream, now)
         else:
+            proxy.service.metrics.first_byte_times.observe(now - exchange.upstream_ready)
             self._passed_on(now)
             self._maybe_splice_response(upstream)
 

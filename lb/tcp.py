@@ -120,7 +120,7 @@ class TcpDownstream(asyncio.Protocol):
     def _end(self, reason: EndReason) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            self._proxy.exchange_ended(exchange, reason, self._proxy.clock())
+            self._proxy.exchange_ended(exchange, reason, self._proxy.clock(), is_timed=False)
             self._dispatch.finished()
             reset(self.transport)
 

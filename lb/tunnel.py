@@ -170,7 +170,7 @@ class Tunnel:
                 else:
                     _end(other)
             return
-        proxy.exchange_ended(self._exchange, self._reason or EndReason.OK, proxy.clock())
+        proxy.exchange_ended(self._exchange, self._reason or EndReason.OK, proxy.clock(), is_timed=False)
         proxy.deadlines.remove(self)
         self.deadline = NEVER
         # They know each other: without this only the garbage collector could free them.

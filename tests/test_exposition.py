@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -33,6 +36,16 @@ def discovery(sync: SyncStatus | None, harness: Harness | None = None, accept: s
             key = name.removeprefix("podlb_discovery_")
             found[f"{key} {labels[0][1]}" if labels else key] = value
     return found
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    content, _ = render(Harness(A).proxy.service, NOW, "", SyncStatus())
+    rendered = {family.name for family in parse(content.decode())}
+    docs = Path(__file__).parents[1] / "docs"
+    told = re.findall(r"`(podlb_[a-z_]+)", (docs / "metrics.md").read_text() + (docs / "kubernetes.md").read_text())
+    names = {name.removesuffix("_total") for name in told}
+    # (This one only once there was a word.)
+    assert names - {"podlb_discovery_last_sync_age_seconds"} == rendered
 
 
 def test_a_source_that_follows_nothing_says_nothing() -> None:

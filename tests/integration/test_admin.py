@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.fakes import Client, Message, chunked, free_port, request
+from tests.fakes import DEADLINE, Client, Message, chunked, free_port, request
 from tests.integration.conftest import MakeBalancer, MakeEndpoint
 from tests.integration.endpoint import respond, response
 from tests.integration.harness import Balancer
@@ -188,6 +188,13 @@ def test_metrics_are_true(balancer: MakeBalancer, endpoint: MakeEndpoint) -> Non
     assert values["podlb_exchange_ends_total", (("reason", "ok"),)] == 6
     assert values["podlb_exchange_ends_total", (("reason", "bad_request:host"),)] == 1
     assert values["podlb_own_replies_total", (("class", "4xx"),)] == 1
+    # One was refused before there was an exchange.
+    assert values["podlb_exchange_seconds_count", ()] == 6
+    assert 0 < values["podlb_exchange_seconds_sum", ()] < 6 * DEADLINE
+    assert values["podlb_exchange_seconds_bucket", (("le", "1000"),)] == 6
+    assert values["podlb_exchange_seconds_bucket", (("le", "1e-06"),)] == 0
+    assert values["podlb_upstream_connect_seconds_count", ()] == connects
+    assert values["podlb_first_byte_seconds_count", ()] <= 6
     assert values["podlb_connections_total", ()] == 2
     assert values["podlb_connections_open", ()] >= 1
     assert values["podlb_waiting", ()] == 0
