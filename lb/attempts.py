@@ -43,6 +43,9 @@ class RetryRules(NamedTuple):
     connect_timeout: float = 1.0
 
 
+_STORY_LIMIT = 16
+
+
 class Next(enum.Enum):
     """What to do after an attempt failed."""
 
@@ -109,6 +112,7 @@ class Attempts:
         "_since",
         "count",
         "last_connect",
+        "story",
     )
 
     def __init__(self, rules: RetryRules, head_received: float, request: Request | None = None) -> None:
@@ -123,8 +127,16 @@ class Attempts:
         self._retries = 0
         self.count = 0
         """Attempts that failed so far."""
+        self.story: list[tuple[EndpointKey, str]] = []
+        """Where the first of them were, and how they ended."""
         self.last_connect: ConnectFailure | None = None
         """How the last connect failed."""
+
+    def _failed_at(self, key: EndpointKey, outcome: str) -> None:
+        self.count += 1
+        self._last = key
+        if len(self.story) < _STORY_LIMIT:
+            self.story.append((key, outcome))
 
     @property
     def wait_deadline(self) -> float:
@@ -138,15 +150,13 @@ class Attempts:
     def connect_failed(self, key: EndpointKey, failure: ConnectFailure = ConnectFailure.REFUSED) -> Next:
         """A connect failed: nothing was sent."""
         self.last_connect = failure
-        self.count += 1
-        self._last = key
+        self._failed_at(key, failure.value)
         self._connect_failed.add(key)
         return Next.TRY if self._rules.on_connect else Next.ANSWER
 
     def lost(self, key: EndpointKey, request: Request, *, reused: bool, written: bool, body: HeldBody | None) -> Next:
         """The connection died before the first response byte; `written`: bytes of the request went out on it."""
-        self.count += 1
-        self._last = key
+        self._failed_at(key, "connection lost")
         if reused:
             self._reused.add(key)
         else:
@@ -180,8 +190,7 @@ class Attempts:
         endpoint = policy.pick_again(key, _Union(tried, set_aside.out(now)))
         if endpoint is not None:
             self._retries += 1
-            self.count += 1
-            self._last = key
+            self._failed_at(key, failure.value)
             self._failed.add(key)
             self._since = now
         return endpoint

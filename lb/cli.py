@@ -19,7 +19,7 @@ from lb.config_flags import add_flags, flag_overrides
 from lb.config_sources import LoadedConfig, describe, load_config
 from lb.eventloop import LoopUnavailableError, new_event_loop, resolve_loop_name
 from lb.listener import ListenError
-from lb.logs import start_logging
+from lb.logs import LogWriter, start_logging
 from lb.server import Server, StartError
 
 log = logging.getLogger(__name__)
@@ -90,15 +90,15 @@ def _run(config: Config) -> int:
     writer = start_logging(config.log_level)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(_serve(config, loop))
+            runner.run(_serve(config, loop, writer))
     finally:
         writer.close(1.0)
     return 0
 
 
-async def _serve(config: Config, loop: asyncio.AbstractEventLoop) -> None:
+async def _serve(config: Config, loop: asyncio.AbstractEventLoop, writer: LogWriter) -> None:
     log.info("podlb %s, loop %s, parser %s", __version__, resolve_loop_name(config.loop), config.parser)
-    server = Server(_fit_descriptors(config), loop)
+    server = Server(_fit_descriptors(config), loop, write_line=writer.write_line)
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     loop.add_signal_handler(signal.SIGINT, lambda: server.stop(skip_delay=True))
     loop.add_signal_handler(signal.SIGHUP, server.reload)

@@ -91,18 +91,19 @@ class ClosingConnection(asyncio.Protocol):
         request_id: bytes,
         close: bool,
         body: bool = True,
-    ) -> None:
+    ) -> int:
+        """Send a reply of our own; return its size in bytes."""
         word = end_word(reason, what)
         self._proxy.counters[OWN_REPLIES_4XX if status < 500 else OWN_REPLIES_5XX] += 1
-        self.write(
-            problem_reply(
-                Problem(status, detail, proxy_status_error(reason, status), word, retry_after),
-                request_id=request_id,
-                date=self._proxy.http_date(),
-                close=close,
-                body=body,
-            )
+        data = problem_reply(
+            Problem(status, detail, proxy_status_error(reason, status), word, retry_after),
+            request_id=request_id,
+            date=self._proxy.http_date(),
+            close=close,
+            body=body,
         )
+        self.write(data)
+        return len(data)
 
     def _finish(self, *, linger: bool) -> None:
         """Close in order behind what was written; with `linger`, read on for a while first."""

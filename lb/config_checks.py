@@ -28,8 +28,6 @@ NOT_BUILT: dict[str, str] = {
     "policy": "this version has round_robin only",
     "endpointHistograms": "this version counts by endpoint but keeps no histograms of each",
     "tracing": "this version passes traceparent on but makes none",
-    "accessLog": "this version writes no access log",
-    "accessLogSample": "this version writes no access log",
 }
 
 _DEFAULTS = Config()

@@ -61,8 +61,8 @@ HELP: dict[str, str] = {
     "endpointHistograms": "histograms per endpoint: off (others are not built yet)",
     "tracing": "make a traceparent when it is missing (not built yet)",
     "logLevel": "debug, info, warn or error",
-    "accessLog": "off (others are not built yet)",
-    "accessLogSample": "share of requests in the access log (not built yet)",
+    "accessLog": "a line for each request: off, text or json",
+    "accessLogSample": "share of requests in the access log, from 0 to 1",
 }
 """What --help says of each key."""
 

@@ -147,6 +147,7 @@ class Dispatch:
             assert self._exchange is not None
             exchange = self._exchange
             self._attempts = Attempts(self._proxy.service.rules, exchange.head_received, exchange.request)
+            exchange.attempts = self._attempts
         return self._attempts
 
     def _try_next(self, now: float) -> None:
@@ -197,7 +198,10 @@ class Dispatch:
         now = self._proxy.clock()
         self._trial = 0
         self._connecting = None
-        self._proxy.service.metrics.connect_times.observe(now - self._connect_began)
+        took = now - self._connect_began
+        self._proxy.service.metrics.connect_times.observe(took)
+        if self._exchange is not None:
+            self._exchange.connect_seconds = took
         if self._proxy.service.connected(upstream.key, now):
             log.info("endpoint %s is back: a connect succeeded", upstream.endpoint.authority)
             self._proxy.tell_of_panic()

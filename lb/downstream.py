@@ -7,7 +7,7 @@ from typing import cast
 
 from lb.closing import OPEN, Phase
 from lb.deadline import NEVER
-from lb.errors import EndReason
+from lb.errors import EndReason, end_word
 from lb.evictable import EvictableConnection
 from lb.exchange import Exchange
 from lb.flow import BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
@@ -203,12 +203,15 @@ class Downstream(EvictableConnection):
         self._inbox.empty_lines = 0
         if request.is_simple:
             self._exchange = exchange = Exchange(request, now, True)
+            exchange.client = self.forwarded_for
             self._relay.start(exchange, now)
             return
         if request.rare.is_for_us:
             self._answer_options(request, now)
             return
         self._exchange = exchange = Exchange(request, now, False)
+        exchange.client = self.forwarded_for
+        exchange.received = 0
         self._body_bytes = 0
         self._body = body = body_decoder(request.framing, status=400, dropped=request.rare.named)
         self._relay.start(exchange, now)
@@ -227,6 +230,8 @@ class Downstream(EvictableConnection):
             self._relay.refuse(error.status, EndReason.BAD_REQUEST, error)
             return
         self._body_bytes += len(piece)
+        if self._exchange is not None:
+            self._exchange.received = self._body_bytes
         limit = self._proxy.config.max_request_body_bytes
         if limit and self._body_bytes > limit:
             self._relay.refuse(413, EndReason.BAD_REQUEST, body_too_large(limit))
@@ -244,6 +249,8 @@ class Downstream(EvictableConnection):
         body = self._body
         if isinstance(body, LengthBody):
             self._body_bytes += count
+            if self._exchange is not None:
+                self._exchange.received = self._body_bytes
             done = body.passed(count)
             if done:
                 self._body = None
@@ -253,13 +260,19 @@ class Downstream(EvictableConnection):
         """The request goes no further than here: say what may be asked for."""
         exchange = Exchange(request, now, True)
         self._exchange = exchange
+        exchange.client = self.forwarded_for
         exchange.answered(200, now)
         proxy = self._proxy
         proxy.counters[ENDED_OK] += 1
         proxy.observe_exchange(0.0)
         # A body is not read.
         close = not request.persistent or request.has_body or self.must_close()
-        self.write(options_reply(request.request_id or proxy.new_request_id(), date=proxy.http_date(), close=close))
+        exchange.request_id = request_id = request.request_id or proxy.new_request_id()
+        data = options_reply(request_id, date=proxy.http_date(), close=close)
+        exchange.sent = len(data)
+        self.write(data)
+        if proxy.on_exchange_ended is not None:
+            proxy.on_exchange_ended(exchange)
         self.exchange_ended(exchange, now, close)
 
     # What the relay asks for
@@ -276,7 +289,7 @@ class Downstream(EvictableConnection):
         """Send a reply of our own to the exchange."""
         exchange = self._exchange
         assert exchange is not None
-        self._reply(
+        exchange.sent = self._reply(
             status,
             reason,
             detail,
@@ -325,15 +338,10 @@ class Downstream(EvictableConnection):
         counters.values[EXCHANGES] += 1
         counters.ended(reason, error.what)
         self._inbox.data = b""
-        self._reply(
-            error.status,
-            reason,
-            error.detail,
-            error.what,
-            None,
-            request_id=self._proxy.new_request_id(),
-            close=True,
-        )
+        request_id = self._proxy.new_request_id()
+        self._reply(error.status, reason, error.detail, error.what, None, request_id=request_id, close=True)
+        if (logger := self._proxy.access_logger) is not None:
+            logger.head_refused(self.forwarded_for, error.status, end_word(reason, error.what), request_id)
         self._finish(linger=True)
 
     def _client_lost(self) -> None:

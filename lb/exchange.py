@@ -129,23 +129,36 @@ class Exchange:
     """One request and its response.
 
     Four stamps, seconds on the caller's clock, 0.0 until it happened: `head_received`, `upstream_ready`, `first_byte`,
-    `end`.
+    `end`. What most exchanges have nothing to say of is not set in them: `attempts` (of its tries, if there were
+    several), `connect_seconds`, `received` and `sent` (bytes of the request's body, and of the response); whoever wants
+    to know asks with getattr.
     """
 
     __slots__ = (
         "_state",
+        "attempts",
+        "client",
+        "connect_seconds",
         "end",
         "end_reason",
         "end_what",
         "endpoint",
         "first_byte",
         "head_received",
+        "received",
         "request",
         "request_id",
+        "sent",
         "slot",
         "status",
         "upstream_ready",
     )
+
+    attempts: object
+    client: bytes
+    connect_seconds: float
+    received: int
+    sent: int
 
     def __init__(self, request: Request, now: float, complete: bool) -> None:
         """A request head was received; `complete`: there is no body behind it."""

@@ -156,6 +156,10 @@ class LogWriter(logging.Handler):
             line = self.format(logging.LogRecord(*args))
         self._put(line.encode() + b"\n")
 
+    def write_line(self, line: bytes) -> None:
+        """Queue a finished line, which ends with a line break; never wait."""
+        self._put(line)
+
     def close(self, timeout: float = 1.0) -> None:
         """Detach, write what waits, and end the thread; give up what is not written after `timeout` seconds."""
         for logger, level, propagate in self._attached:

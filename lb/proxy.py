@@ -13,6 +13,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Protocol
 
+from lb.access_logger import AccessLogger
 from lb.config import Config
 from lb.deadline import NEVER, Deadlines, Timed
 from lb.endpoint import Endpoint, Snapshot
@@ -96,6 +97,7 @@ class Proxy:
             self._exchange_ended if service.policy.learns else None
         )
         """Told of every exchange once, with its four stamps and its end reason; None while nobody wants to know."""
+        self.access_logger: AccessLogger | None = None
         self._id_prefix = id_prefix
         self._told_of_panic = False
         self._ids = 0
@@ -146,7 +148,18 @@ class Proxy:
             self._date = formatdate(second, usegmt=True).encode()
         return self._date
 
+    def log_access(self, logger: AccessLogger) -> None:
+        """Have every exchange written to the access log, from now on."""
+        self.access_logger = logger
+        self.on_exchange_ended = self._exchange_ended
+
     def _exchange_ended(self, exchange: Exchange) -> None:
+        if self.access_logger is not None:
+            self.access_logger.exchange_ended(exchange)
+        if self.service.policy.learns:
+            self._teach(exchange)
+
+    def _teach(self, exchange: Exchange) -> None:
         endpoint = exchange.endpoint
         if endpoint is not None:
             assert exchange.end_reason is not None

@@ -197,7 +197,8 @@ class Relay(EndingRelay):
         counters[ENDED_OK] += 1
         proxy.observe_exchange(now - exchange.head_received)
         data = head + body
-        if len(data) <= HELD_BYTES:
+        exchange.sent = size = len(data)
+        if size <= HELD_BYTES:
             hold = proxy.outbox.hold
             hold((client.transport, data, None))
         else:
@@ -243,7 +244,9 @@ class Relay(EndingRelay):
             self._chunked = response.chunked
         if self._chunked:
             body = _chunk(upstream, body, done)
-        proxy.outbox.write(client.transport, head + body if body else head)
+        data = head + body if body else head
+        exchange.sent = len(data)
+        proxy.outbox.write(client.transport, data)
         if done:
             self._response_ended(exchange, upstream, now)
         else:
@@ -259,10 +262,11 @@ class Relay(EndingRelay):
             self._proxy.outbox.flush()
             self._client.response_flow.splice(self._client.transport, decoder.remaining)
 
-    def response_body_spliced(self, upstream: Upstream, done: bool) -> None:
-        """The kernel has passed on more of the body."""
+    def response_body_spliced(self, upstream: Upstream, count: int, done: bool) -> None:
+        """The kernel has passed on `count` more bytes of the body."""
         exchange = self.exchange
         assert exchange is not None
+        exchange.sent += count
         now = self._proxy.clock()
         if done:
             self._response_ended(exchange, upstream, now)
@@ -285,6 +289,7 @@ class Relay(EndingRelay):
         if self._chunked:
             body = _chunk(upstream, body, done)
         if body:
+            exchange.sent += len(body)
             self._client.write(body)
         if done:
             self._response_ended(exchange, upstream, now)

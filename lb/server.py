@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import random
+import time
 from collections.abc import Callable
 from functools import partial
 
 from lb import metrics
+from lb.access_logger import AccessLogger
 from lb.admin import AdminProtocol, Pages
 from lb.attempts import RetryRules
 from lb.balancer.round_robin import RoundRobin
@@ -46,8 +48,12 @@ class Server:
         *,
         clock: Callable[[], float] | None = None,
         source: Source | None = None,
+        write_line: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`source` replaces the one that the configuration names; `clock` is monotonic, in seconds."""
+        """`source` replaces the one that the configuration names; `clock` is monotonic, in seconds.
+
+        `write_line` takes the lines of the access log, and never waits.
+        """
         self._config = config
         self._loop = loop
         self._sync = SyncStatus() if config.discovery == "kubernetes" else None
@@ -72,6 +78,12 @@ class Server:
         )
         self.proxy = Proxy(config, service, loop, clock=clock or loop.time, id_prefix=os.urandom(8).hex().encode())
         self.proxy.on_connection_closed = self._connection_closed
+        if config.access_log != "off" and write_line is not None:
+            self.proxy.log_access(
+                AccessLogger(
+                    config.access_log, config.access_log_sample, write_line, random=random.random, wall_clock=time.time
+                )
+            )
         self.listener: Listener | None = None
         self.has_started = False
         self._side_listeners: list[Listener] = []

@@ -55,6 +55,8 @@ class TcpDownstream(asyncio.Protocol):
             proxy.counters[counter] += 1
         now = proxy.clock()
         self._exchange = exchange = Exchange(_BYTES, now, True)
+        peer = transport.get_extra_info("peername")
+        exchange.client = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
         self._dispatch.start(exchange, now)
 
     def data_received(self, data: bytes) -> None:

@@ -48,6 +48,7 @@ class Side(asyncio.Protocol):
             return
         tunnel = self._tunnel
         tunnel.moved()
+        tunnel.count(self, len(data))
         tunnel.outbox.write(other.transport, data)
         if len(data) >= _BULK_READ:
             tunnel.outbox.flush()
@@ -56,6 +57,7 @@ class Side(asyncio.Protocol):
     def spliced(self, count: int) -> None:
         """Bytes were passed on without us."""
         self._tunnel.moved()
+        self._tunnel.count(self, count)
 
     def eof_received(self) -> bool:
         """Pass the FIN on. Returns that our side stays open."""
@@ -119,6 +121,7 @@ class Tunnel:
     def start(self, *, to_client: bytes = b"", to_endpoint: bytes = b"", client_fin: bool = False) -> None:
         """Take the connections over; pass on first what was read of them already, and the client's FIN, if it came."""
         client, endpoint = self._client, self._endpoint
+        self._exchange.received, self._exchange.sent = len(to_endpoint), len(to_client)
         self._proxy.connections.add(self)
         self.moved()
         self._proxy.file_deadline(self)
@@ -137,6 +140,13 @@ class Tunnel:
         """Bytes were passed on: it is not idle."""
         clock = self._proxy.clock
         self.deadline = clock() + self._idle
+
+    def count(self, side: Side, count: int) -> None:
+        """`count` bytes from `side` were passed on."""
+        if side is self._client:
+            self._exchange.received += count
+        else:
+            self._exchange.sent += count
 
     def fin_received(self, side: Side) -> None:
         """`side` has sent all that it had."""

@@ -64,7 +64,7 @@ class UpstreamSink(Protocol):
     def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
         """More of the body."""
 
-    def response_body_spliced(self, upstream: Upstream, done: bool) -> None:
+    def response_body_spliced(self, upstream: Upstream, count: int, done: bool) -> None:
         """More of the body went to the client past us."""
 
     def upgrade_received(self, upstream: Upstream, response: Response, data: bytes) -> None:
@@ -300,7 +300,7 @@ class Upstream(asyncio.Protocol):
             done = decoder.passed(count)
             if done and not self._is_drained():
                 self.reusable = False
-            self._sink.response_body_spliced(self, done)
+            self._sink.response_body_spliced(self, count, done)
 
     def _is_drained(self) -> bool:
         """Is nothing unread behind the response? It would be taken for the next one (RFC 9112, section 6.3)."""

@@ -35,8 +35,6 @@ REFUSED = {
     "policy": "least_requests",
     "endpointHistograms": "auto",
     "tracing": True,
-    "accessLog": "text",
-    "accessLogSample": 0.5,
 }
 
 

@@ -83,6 +83,7 @@ class Balancer:
             "upstream_idle_timeout": 600.0,
         }
         self.clock: Callable[[], float] | None = overrides.pop("clock", None)
+        self.access_lines: list[bytes] = []
         self.source: Any = overrides.pop("source", None) or ManualSource(tuple(endpoints))
         self.config = Config(**(settings | overrides))
         self.loop = new_event_loop(variant.loop)
@@ -119,7 +120,9 @@ class Balancer:
             self.loop.close()
 
     async def _serve(self) -> None:
-        self.server = Server(self.config, self.loop, clock=self.clock, source=self.source)
+        self.server = Server(
+            self.config, self.loop, clock=self.clock, source=self.source, write_line=self.access_lines.append
+        )
         await self.server.start()
         self._started.set()
         await self.server.run()
