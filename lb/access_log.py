@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 
 class Attempt(NamedTuple):
-    """An attempt that failed: at which endpoint (address and port), and how."""
+    """An attempt that failed: at which endpoint (address and port), how, and how many seconds after the head."""
 
     endpoint: str
     outcome: str
+    after: float = 0.0
 
 
 class Entry(NamedTuple):
@@ -62,8 +63,8 @@ def text_line(entry: Entry) -> bytes:
     tries = ",".join(f"{attempt.endpoint}/{attempt.outcome.replace(' ', '_')}" for attempt in entry.attempts) or "-"
     words = [
         entry.at.encode(),
-        _escape(entry.client),
-        b'"%b %b %b"' % (_escape(entry.method), _escape(entry.target), version),
+        escape(entry.client),
+        b'"%b %b %b"' % (escape(entry.method), escape(entry.target), version),
         b"%d" % entry.status if entry.status else b"-",
         entry.reason.encode(),
         b"in=%d" % entry.received,
@@ -74,7 +75,7 @@ def text_line(entry: Entry) -> bytes:
         b"total=" + _seconds(entry.total),
         b"via=" + (entry.endpoint.encode() or b"-"),
         b"tries=" + tries.encode(),
-        b"id=" + (_escape(entry.request_id) or b"-"),
+        b"id=" + (escape(entry.request_id) or b"-"),
     ]
     return b" ".join(words) + b"\n"
 
@@ -96,14 +97,18 @@ def json_line(entry: Entry) -> bytes:
         "firstByte": _rounded(entry.first_byte),
         "total": _rounded(entry.total),
         "endpoint": entry.endpoint or None,
-        "attempts": [attempt._asdict() for attempt in entry.attempts],
+        "attempts": [
+            {"endpoint": attempt.endpoint, "outcome": attempt.outcome, "after": _rounded(attempt.after)}
+            for attempt in entry.attempts
+        ],
         "requestId": entry.request_id.decode("latin-1") or None,
     }
     # ASCII alone: no terminal and no reader of lines sees anything else in it.
     return json.dumps(content, separators=(",", ":")).encode() + b"\n"
 
 
-def _escape(text: bytes) -> bytes:
+def escape(text: bytes) -> bytes:
+    r"""Return `text` with whatever is not visible ASCII, and what quotes, as `\xNN`."""
     return _UNSAFE.sub(lambda found: b"\\x%02x" % found[0][0], text)
 
 

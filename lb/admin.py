@@ -11,6 +11,7 @@ import ipaddress
 import json
 from collections.abc import Callable
 from typing import cast
+from urllib.parse import unquote_to_bytes
 
 from lb import metrics
 from lb.discovery.status import SyncStatus
@@ -20,12 +21,14 @@ from lb.http1.message import MessageError, RequestHead
 from lb.http1.replies import reply
 from lb.proxy import Proxy
 from lb.sockets import reset
+from lb.why import explain, headline
 
 _LIMITS = HeadLimits(head_bytes=16384, target_bytes=2048, fields=100)
 _TEXT = b"text/plain; charset=utf-8"
 _JSON = b"application/json"
 _IDLE_SECONDS = 75.0
 _BACKLOG_LIMIT = 16384
+_FAILURES_SHOWN = 50
 
 Answer = tuple[int, bytes, bytes]
 
@@ -42,14 +45,17 @@ class Pages:
             b"/readyz": self._readyz,
             b"/metrics": self._metrics,
         }
-        self._admin_pages = {**self._pages, b"/": self._index, b"/endpoints": self._endpoints}
+        self._admin_pages = {**self._pages, b"/": self._index, b"/endpoints": self._endpoints, b"/why": self._why}
 
     def answer(self, head: RequestHead, *, admin: bool) -> Answer:
         """Return status, content type and content for a request."""
         pages = self._admin_pages if admin else self._pages
         if head.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"only GET and HEAD are served here\n"
-        page = pages.get(head.target.partition(b"?")[0])
+        path = head.target.partition(b"?")[0]
+        page = pages.get(path)
+        if page is None and admin and path.startswith(b"/why/"):
+            return self._explain(unquote_to_bytes(path.removeprefix(b"/why/")))
         if page is None:
             return 404, _TEXT, b"served here: %b\n" % b" ".join(sorted(pages))
         return page(head)
@@ -70,6 +76,23 @@ class Pages:
         accept = b",".join(head.values(b"accept")).decode("latin-1")
         content, content_type = render(self._proxy.service, self._proxy.clock(), accept, self._sync)
         return 200, content_type.encode(), content
+
+    def _why(self, head: RequestHead) -> Answer:
+        failures = self._proxy.history.recorder.failures(_FAILURES_SHOWN)
+        if not failures:
+            return 200, _TEXT, b"no request has failed\n"
+        text = "".join(f"{headline(record)}\n" for record in failures)
+        return 200, _TEXT, text.encode() + b"/why/ID tells the whole story of one\n"
+
+    def _explain(self, request_id: bytes) -> Answer:
+        record = self._proxy.history.recorder.find(request_id)
+        if record is None:
+            return (
+                404,
+                _TEXT,
+                b"this request is not remembered: the last 1000 that failed are, and a few of the others\n",
+            )
+        return 200, _TEXT, explain(record).encode()
 
     def _endpoints(self, head: RequestHead) -> Answer:
         service = self._proxy.service

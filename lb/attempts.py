@@ -127,16 +127,16 @@ class Attempts:
         self._retries = 0
         self.count = 0
         """Attempts that failed so far."""
-        self.story: list[tuple[EndpointKey, str]] = []
-        """Where the first of them were, and how they ended."""
+        self.story: list[tuple[EndpointKey, str, float]] = []
+        """Where the first of them were, how they ended, and when."""
         self.last_connect: ConnectFailure | None = None
         """How the last connect failed."""
 
-    def _failed_at(self, key: EndpointKey, outcome: str) -> None:
+    def _failed_at(self, key: EndpointKey, outcome: str, now: float) -> None:
         self.count += 1
         self._last = key
         if len(self.story) < _STORY_LIMIT:
-            self.story.append((key, outcome))
+            self.story.append((key, outcome, now))
 
     @property
     def wait_deadline(self) -> float:
@@ -147,16 +147,27 @@ class Attempts:
         """May another attempt start at `now`?"""
         return now <= self._since + self._rules.endpoint_wait + self._rules.connect_timeout
 
-    def connect_failed(self, key: EndpointKey, failure: ConnectFailure = ConnectFailure.REFUSED) -> Next:
+    def connect_failed(
+        self, key: EndpointKey, failure: ConnectFailure = ConnectFailure.REFUSED, now: float = 0.0
+    ) -> Next:
         """A connect failed: nothing was sent."""
         self.last_connect = failure
-        self._failed_at(key, failure.value)
+        self._failed_at(key, failure.value, now)
         self._connect_failed.add(key)
         return Next.TRY if self._rules.on_connect else Next.ANSWER
 
-    def lost(self, key: EndpointKey, request: Request, *, reused: bool, written: bool, body: HeldBody | None) -> Next:
+    def lost(
+        self,
+        key: EndpointKey,
+        request: Request,
+        *,
+        reused: bool,
+        written: bool,
+        body: HeldBody | None,
+        now: float = 0.0,
+    ) -> Next:
         """The connection died before the first response byte; `written`: bytes of the request went out on it."""
-        self._failed_at(key, "connection lost")
+        self._failed_at(key, "connection lost", now)
         if reused:
             self._reused.add(key)
         else:
@@ -190,7 +201,7 @@ class Attempts:
         endpoint = policy.pick_again(key, _Union(tried, set_aside.out(now)))
         if endpoint is not None:
             self._retries += 1
-            self._failed_at(key, failure.value)
+            self._failed_at(key, failure.value, now)
             self._failed.add(key)
             self._since = now
         return endpoint

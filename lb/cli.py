@@ -24,7 +24,7 @@ from lb.server import Server, StartError
 
 log = logging.getLogger(__name__)
 
-_COMMANDS = ("run", "check", "demo")
+_COMMANDS = ("run", "check", "demo", "why")
 _SPARE_DESCRIPTORS = 64
 
 
@@ -37,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from lb.demo import run_demo
 
             return run_demo(arguments)
+        if command == "why":
+            from lb.why_command import run_why
+
+            return run_why(arguments)
         loaded = _load(command, arguments)
         if command == "check":
             return _check(loaded)
@@ -62,8 +66,9 @@ class _Parser(argparse.ArgumentParser):
 def _load(command: str, arguments: list[str]) -> LoadedConfig:
     parser = _Parser(
         prog=f"podlb {command}",
-        usage="podlb [run | check | demo] [--config FILE] [--KEY VALUE ...]",
-        description="Balance HTTP over endpoints. `check` prints the configuration in force; `demo` tries it out here.",
+        usage="podlb [run | check | demo | why] [--config FILE] [--KEY VALUE ...]",
+        description="Balance HTTP over endpoints. `check` prints the configuration in force; `demo` tries it out here; "
+        "`why ID` tells why a request went as it did.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"podlb {__version__}")

@@ -78,7 +78,12 @@ class Dispatch:
         exchange = self._exchange
         assert exchange is not None
         verdict = self._tries().lost(
-            upstream.key, exchange.request, reused=upstream.reused, written=upstream.written, body=body
+            upstream.key,
+            exchange.request,
+            reused=upstream.reused,
+            written=upstream.written,
+            body=body,
+            now=self._proxy.clock(),
         )
         return verdict is Next.TRY
 
@@ -108,7 +113,16 @@ class Dispatch:
 
     def finished(self) -> None:
         """The exchange has ended."""
+        if self._attempts is not None:
+            self._tell_of_attempts()
         self._attempts = self._exchange = None
+
+    def _tell_of_attempts(self) -> None:
+        """One that went well, but not at once, is remembered as those that failed are."""
+        exchange, attempts = self._exchange, self._attempts
+        assert attempts is not None
+        if exchange is not None and attempts.count and exchange.end_reason is EndReason.OK:
+            self._proxy.history.remember(exchange)
 
     def deadline_passed(self) -> bool:
         """The request waited as long as it may. Returns False if it was not waiting at all."""
@@ -221,7 +235,7 @@ class Dispatch:
             self._sink.no_upstream(503, EndReason.CONNECT_FAILED, detail, 1)
             return
         proxy.connect_failed(upstream, failure, trial=trial)
-        if self._tries().connect_failed(key, failure) is Next.TRY:
+        if self._tries().connect_failed(key, failure, now) is Next.TRY:
             self._try_next(now)
         else:
             self._no_endpoint(EndReason.NO_ENDPOINT)

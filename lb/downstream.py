@@ -340,8 +340,7 @@ class Downstream(EvictableConnection):
         self._inbox.data = b""
         request_id = self._proxy.new_request_id()
         self._reply(error.status, reason, error.detail, error.what, None, request_id=request_id, close=True)
-        if (logger := self._proxy.access_logger) is not None:
-            logger.head_refused(self.forwarded_for, error.status, end_word(reason, error.what), request_id)
+        self._proxy.history.head_refused(self.forwarded_for, error.status, end_word(reason, error.what), request_id)
         self._finish(linger=True)
 
     def _client_lost(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import random
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -80,9 +79,7 @@ class Server:
         self.proxy.on_connection_closed = self._connection_closed
         if config.access_log != "off" and write_line is not None:
             self.proxy.log_access(
-                AccessLogger(
-                    config.access_log, config.access_log_sample, write_line, random=random.random, wall_clock=time.time
-                )
+                AccessLogger(config.access_log, config.access_log_sample, write_line, random=random.random)
             )
         self.listener: Listener | None = None
         self.has_started = False

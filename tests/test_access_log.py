@@ -26,7 +26,7 @@ USUAL = Entry(
     first_byte=0.0201,
     total=0.0204,
     endpoint="10.0.0.7:8080",
-    attempts=(Attempt("10.0.0.6:8080", "refused"), Attempt("[fd00::1]:8080", "timed out")),
+    attempts=(Attempt("10.0.0.6:8080", "refused", 0.001), Attempt("[fd00::1]:8080", "timed out", 1.002)),
     request_id=b"939f46d65435abc200000001",
 )
 NOTHING = USUAL._replace(
@@ -68,8 +68,8 @@ def test_a_line_of_json() -> None:
         "total": 0.0204,
         "endpoint": "10.0.0.7:8080",
         "attempts": [
-            {"endpoint": "10.0.0.6:8080", "outcome": "refused"},
-            {"endpoint": "[fd00::1]:8080", "outcome": "timed out"},
+            {"endpoint": "10.0.0.6:8080", "outcome": "refused", "after": 0.001},
+            {"endpoint": "[fd00::1]:8080", "outcome": "timed out", "after": 1.002},
         ],
         "requestId": "939f46d65435abc200000001",
     }

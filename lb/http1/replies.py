@@ -44,11 +44,15 @@ class Problem(NamedTuple):
 def problem_reply(problem: Problem, *, request_id: bytes, date: bytes, close: bool, body: bool = True) -> bytes:
     """Return the whole response for `problem`; `body=False` leaves the body away (for HEAD), not its length."""
     title = REASONS[problem.status]
-    content = b'{"type":"about:blank","title":"%b","status":%d,"detail":"%b","reason":"%b","requestId":"%b"}\n' % (
+    content = (
+        b'{"type":"about:blank","title":"%b","status":%d,"detail":"%b","reason":"%b","requestId":"%b",'
+        b'"explain":"podlb why %b"}\n'
+    ) % (
         title.encode(),
         problem.status,
         _escape(problem.detail),
         problem.reason.encode(),
+        _escape_bytes(request_id),
         _escape_bytes(request_id),
     )
     fields = [b'Proxy-Status: podlb; error=%b; details="%b"' % (problem.proxy_status.encode(), problem.reason.encode())]

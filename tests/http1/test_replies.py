@@ -69,6 +69,7 @@ def test_a_problem_is_told_to_people_and_programs() -> None:
         "detail": "no endpoint could be reached",
         "reason": "no_endpoint",
         "requestId": "abc-1",
+        "explain": "podlb why abc-1",
     }
 
 

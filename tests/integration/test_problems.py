@@ -39,7 +39,8 @@ def check(message: Message, status: int, word: str) -> None:
     assert message.get(b"date") is not None
     assert b"<" not in message.body, "HTML never"
     problem = json.loads(message.body)
-    assert problem.keys() == {"type", "title", "status", "detail", "reason", "requestId"}
+    assert problem.keys() == {"type", "title", "status", "detail", "reason", "requestId", "explain"}
+    assert problem["explain"] == f"podlb why {problem['requestId']}"
     assert (problem["type"], problem["status"], problem["reason"]) == ("about:blank", status, word)
     assert problem["title"] in message.raw_head.decode().partition("\r\n")[0]
     assert problem["detail"]

@@ -1,0 +1,66 @@
+"""SHELL: what is told of requests that have ended: by the access log, and later by `/why`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lb.access_log import Entry
+from lb.access_logger import AccessLogger
+from lb.entries import Entries
+from lb.errors import EndReason
+from lb.exchange import Exchange
+from lb.service import Service
+from lb.why import Candidate, Record, Recorder, candidates_of
+
+# Of thousands that fail at the same time each need not look at thousands of endpoints.
+_LOOK_SECONDS = 0.1
+
+
+class History:
+    """Remembers requests with the endpoints as they were then. `clock` is monotonic, in seconds."""
+
+    def __init__(self, service: Service[Any], clock: Callable[[], float]) -> None:
+        self.recorder = Recorder()
+        self.access_logger: AccessLogger | None = None
+        self.is_sampling = False
+        """Is the next that goes well to be remembered too?"""
+        self._entries = Entries()
+        self._service = service
+        self._clock = clock
+        self._looked_at = -_LOOK_SECONDS
+        self._seen = candidates_of(())
+
+    def log(self, exchange: Exchange) -> None:
+        """Write a line of the access log, if there is one and it takes this."""
+        logger = self.access_logger
+        if logger is not None and logger.wants():
+            logger.log(self._entries.of(exchange))
+
+    def remember(self, exchange: Exchange) -> None:
+        """Keep the story of an exchange that has ended."""
+        self.add(self._entries.of(exchange), is_failure=exchange.end_reason is not EndReason.OK)
+
+    def head_refused(self, client: bytes, status: int, reason: str, request_id: bytes) -> None:
+        """A head was refused, so that there is no exchange: log and remember that."""
+        entry = self._entries.refused(client, status, reason, request_id)
+        logger = self.access_logger
+        if logger is not None and logger.wants():
+            logger.log(entry)
+        self.add(entry, is_failure=True)
+
+    def add(self, entry: Entry, *, is_failure: bool) -> None:
+        """Remember a request that has just ended."""
+        now = self._clock()
+        if now >= self._looked_at + _LOOK_SECONDS:
+            self._looked_at = now
+            self._seen = candidates_of(self._candidates(now))
+        self.recorder.add(Record(entry, *self._seen), is_failure=is_failure)
+
+    def _candidates(self, now: float) -> list[Candidate]:
+        set_aside = self._service.set_aside
+        found = []
+        for endpoint in self._service.snapshot:
+            state, seconds = set_aside.state(endpoint, now) if endpoint.ready else ("not ready", 0.0)
+            found.append(Candidate(endpoint.authority, endpoint.name, state, seconds))
+        return found
