@@ -190,9 +190,9 @@ def test_metrics_are_true(balancer: MakeBalancer, endpoint: MakeEndpoint) -> Non
     assert values["podlb_own_replies_total", (("class", "4xx"),)] == 1
     # One was refused before there was an exchange.
     assert values["podlb_exchange_seconds_count", ()] == 6
-    assert 0 < values["podlb_exchange_seconds_sum", ()] < 6 * DEADLINE
+    # (uvloop's clock has milliseconds.)
+    assert 0 <= values["podlb_exchange_seconds_sum", ()] < 6 * DEADLINE
     assert values["podlb_exchange_seconds_bucket", (("le", "1000"),)] == 6
-    assert values["podlb_exchange_seconds_bucket", (("le", "1e-06"),)] == 0
     assert values["podlb_upstream_connect_seconds_count", ()] == connects
     assert values["podlb_first_byte_seconds_count", ()] <= 6
     assert values["podlb_connections_total", ()] == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lb import metrics
+from lb.why import Recorder
 from tests.eventloop.splicing import Splices
 from tests.fakes import Client, eventually, wait_for_standstill
 from tests.integration.conftest import MakeBalancer, MakeBlackHole, MakeEndpoint, MakePort, MakeTunnels
@@ -221,6 +222,8 @@ def descriptors() -> int:
 def test_many_leave_no_object_and_no_descriptor(variant: Variant, tunnels: MakeTunnels) -> None:
     # What asyncio keeps of a time-out that was cancelled, it keeps until its time.
     tunnel = tunnels(connect_timeout=0.2)
+    # What is remembered for /why is bounded: here so that the first fifty fill it.
+    tunnel.lb.server.proxy.history.recorder = Recorder(failures=10, others=10)
 
     def objects() -> int:
         gc.collect()
