@@ -9,6 +9,7 @@ from typing import Any
 from lb.access_log import Attempt, Entry
 from lb.endpoint import format_authority
 from lb.exchange import Exchange
+from lb.timestamps import Timestamps
 
 
 class Entries:
@@ -16,7 +17,7 @@ class Entries:
 
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
-        self._second = (-1, "")
+        self._timestamps = Timestamps()
 
     def of(self, exchange: Exchange) -> Entry:
         """Return what is to be said of an exchange that has just ended."""
@@ -26,7 +27,7 @@ class Entries:
         story = () if tries is None else tries.story
         total = exchange.end - began
         return Entry(
-            at=self._timestamp(self._wall_clock() - total),
+            at=self._timestamps.text(self._wall_clock() - total),
             client=getattr(exchange, "client", b"unknown"),
             method=request.method or b"-",
             target=request.target or b"-",
@@ -49,7 +50,7 @@ class Entries:
     def refused(self, client: bytes, status: int, reason: str, request_id: bytes) -> Entry:
         """Return the same for a head that was refused, so that there is no exchange: nothing is known of it."""
         return Entry(
-            at=self._timestamp(self._wall_clock()),
+            at=self._timestamps.text(self._wall_clock()),
             client=client,
             method=b"-",
             target=b"-",
@@ -66,11 +67,3 @@ class Entries:
             attempts=(),
             request_id=request_id,
         )
-
-    def _timestamp(self, at: float) -> str:
-        second, milliseconds = divmod(int(at * 1000), 1000)
-        known, text = self._second
-        if second != known:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = (second, text)
-        return f"{text}.{milliseconds:03d}Z"

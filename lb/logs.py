@@ -16,9 +16,10 @@ import os
 import re
 import select
 import threading
-import time
 import traceback
 from queue import Empty, SimpleQueue
+
+from lb.timestamps import Timestamps
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 """The values of the key logLevel."""
@@ -70,27 +71,19 @@ class LineFormatter(logging.Formatter):
         super().__init__()
         self._component = component
         self._with_tracebacks = with_tracebacks
-        self._second = (-1, "")
+        self._timestamps = Timestamps()
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         message = escape(_cut(record.getMessage()))
         level = _LEVEL_NAMES.get(record.levelno) or ("ERROR" if record.levelno > logging.ERROR else record.levelname)
         line = (
-            f"[{self._component}] {self._timestamp(record.created)} "
+            f"[{self._component}] {self._timestamps.text(record.created)} "
             f"{escape(record.filename)}:{record.lineno} [{level}] {message}"
         )
         if record.exc_info and record.exc_info[1] is not None:
             line += self._describe_exception(record.exc_info[1])
         return line
-
-    def _timestamp(self, created: float) -> str:
-        second, milliseconds = divmod(int(created * 1000), 1000)
-        known, text = self._second
-        if second != known:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = (second, text)
-        return f"{text}.{milliseconds:03d}Z"
 
     def _describe_exception(self, error: BaseException) -> str:
         summary = escape(_cut(f": {type(error).__name__}: {error}"))

@@ -202,13 +202,14 @@ command_status() {
 
 command_logs() {
     need_cluster
-    local where
+    local where child children=()
     # Side by side: with -f none of them ends.
     for where in $(kube get deployments --all-namespaces --selector app.kubernetes.io/part-of=podlb \
         --output jsonpath='{range .items[*]}{.metadata.namespace}{"\n"}{end}' | sort -u); do
         kube --namespace "$where" logs --selector app.kubernetes.io/part-of=podlb --all-containers --prefix --max-log-requests 50 "$@" &
+        children+=($!)
     done
-    wait
+    for child in ${children[@]+"${children[@]}"}; do wait "$child"; done
 }
 
 command_load() {
