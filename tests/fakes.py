@@ -35,9 +35,12 @@ def eventually(condition: Callable[[], object], what: str = "it", *, seconds: fl
         time.sleep(0.002)
 
 
-def wait_for_standstill(measure: Callable[[], object], *, still: float = 0.2) -> None:
-    """Return when what `measure` returns, which is not zero any more, has not changed for `still` seconds."""
-    deadline = time.monotonic() + DEADLINE
+def wait_for_standstill(measure: Callable[[], object], *, still: float = 0.2, seconds: float = DEADLINE) -> None:
+    """Return when what `measure` returns, which is not zero any more, has not changed for `still` seconds.
+
+    Fails if that is not so within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
     last, since = measure(), time.monotonic()
     while not last or time.monotonic() - since < still:
         time.sleep(0.005)

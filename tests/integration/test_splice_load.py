@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -188,12 +189,17 @@ def test_two_hundred_slow_readers(variant: Variant, endpoint: MakeEndpoint) -> N
         connection.socket.settimeout(60.0)
         # The kernel would take megabytes of each.
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        # Threads that send keep the interpreter from those that have yet to read their request, for seconds.
+        if message.target == target.encode():
+            assert all_have_asked.wait(60.0)
         answer_by_target(connection, message)
 
+    target = f"/{LOADED}"
+    all_have_asked = threading.Event()
     expected = digest_of(LOADED)
     a = endpoint(default=answer)
     flags = [f"--backends=127.0.0.1:{a.port}", f"--loop={variant.loop}", f"--parser={variant.parser}"]
-    with LoadBalancer(*flags) as lb, selectors.DefaultSelector() as selector:
+    with LoadBalancer(*flags) as lb, selectors.DefaultSelector() as selector, ExitStack() as stack:
         for _ in range(20):
             client = lb.client()
             assert client.get("/100000").status == 200
@@ -201,9 +207,11 @@ def test_two_hundred_slow_readers(variant: Variant, endpoint: MakeEndpoint) -> N
         before = lb.resident()
         clients = [Client(lb.port, receive_buffer=65536, seconds=60.0) for _ in range(READERS)]
         for client in clients:
-            client.send(request("GET", f"/{LOADED}"))
+            stack.callback(client.close)
+            client.send(request("GET", target))
         a.wait_for_heads(20 + READERS)
-        wait_for_standstill(lb.resident, still=0.5)
+        all_have_asked.set()
+        wait_for_standstill(lb.resident, still=0.5, seconds=60.0)
         left, digests = {}, {}
         for number, client in enumerate(clients):
             client.stream.take_through(b"\r\n\r\n")
@@ -225,5 +233,3 @@ def test_two_hundred_slow_readers(variant: Variant, endpoint: MakeEndpoint) -> N
                     del left[client]
         assert {digest.digest() for digest in digests.values()} == {expected}
         assert growth(lb, before) < MOST.get(variant.loop, READERS * (512 << 10))
-        for client in clients:
-            client.close()
