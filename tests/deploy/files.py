@@ -15,7 +15,9 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SCRIPT = DEPLOY / "kind/kind.sh"
-OVERLAYS = ("endpoints", "egress", "kind", "two-namespaces")
+OVERLAYS = ("endpoints", "egress", "kind", "monitoring", "two-namespaces")
+OPERATOR_API = "monitoring.coreos.com/"
+"""The API of the Prometheus operator, which clusters need not have, and whose schemas are not Kubernetes' own."""
 
 Document = dict[str, Any]
 
