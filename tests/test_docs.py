@@ -56,7 +56,9 @@ def _is_path(word: str) -> bool:
     return re.fullmatch(r"\.?[\w./-]+", word) is not None and ("/" in word or word.startswith(".")) and word[0] != "/"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-it-works.md", "docs/behaviour.md", "docs/configuration.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/how-it-works.md", "docs/behaviour.md", "docs/configuration.md", "docs/monitoring.md"]
+)
 def test_every_path_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     links = {link.partition("#")[0] for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text)} - {""}
