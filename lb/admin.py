@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
+import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import cast
 from urllib.parse import unquote_to_bytes
 
@@ -23,6 +27,8 @@ from lb.proxy import Proxy
 from lb.sockets import reset
 from lb.why import explain, headline
 
+log = logging.getLogger(__name__)
+
 _LIMITS = HeadLimits(head_bytes=16384, target_bytes=2048, fields=100)
 _TEXT = b"text/plain; charset=utf-8"
 _JSON = b"application/json"
@@ -31,24 +37,40 @@ _BACKLOG_LIMIT = 16384
 _FAILURES_SHOWN = 50
 
 Answer = tuple[int, bytes, bytes]
+"""Status, content type, content."""
+Work = Callable[[], Answer]
+"""What an answer takes longer to make than the loop may be held up: for a thread."""
+
+# While a thread works, the loop waits so long at most each time that it wants the interpreter back. That is behind every
+# system call, eight times for a small request; by default it would be 5 ms.
+_SWITCH_SECONDS = 0.00005
 
 
 class Pages:
     """What the two ports serve. `is_ready` says whether requests should come here, else why not."""
 
-    def __init__(self, proxy: Proxy, is_ready: Callable[[], tuple[bool, str]], sync: SyncStatus | None = None) -> None:
+    def __init__(
+        self,
+        proxy: Proxy,
+        is_ready: Callable[[], tuple[bool, str]],
+        sync: SyncStatus | None = None,
+        dropped_lines: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`dropped_lines` returns how many lines of logs were dropped."""
         self._proxy = proxy
         self._sync = sync
         self._is_ready = is_ready
-        self._pages: dict[bytes, Callable[[RequestHead], Answer]] = {
+        self._dropped_lines = dropped_lines
+        self._thread: ThreadPoolExecutor | None = None
+        self._pages: dict[bytes, Callable[[RequestHead], Answer | Work]] = {
             b"/livez": self._livez,
             b"/readyz": self._readyz,
             b"/metrics": self._metrics,
         }
         self._admin_pages = {**self._pages, b"/": self._index, b"/endpoints": self._endpoints, b"/why": self._why}
 
-    def answer(self, head: RequestHead, *, admin: bool) -> Answer:
-        """Return status, content type and content for a request."""
+    def answer(self, head: RequestHead, *, admin: bool) -> Answer | Work:
+        """Return what is answered to a request, or what makes it."""
         pages = self._admin_pages if admin else self._pages
         if head.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"only GET and HEAD are served here\n"
@@ -60,6 +82,18 @@ class Pages:
             return 404, _TEXT, b"served here: %b\n" % b" ".join(sorted(pages))
         return page(head)
 
+    def begin(self, work: Work) -> Future[Answer]:
+        """Have a thread do it, behind what it has to do already."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "admin")
+            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
+        return self._thread.submit(work)
+
+    def close(self) -> None:
+        """End the thread, behind what it does just now."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
     def _livez(self, head: RequestHead) -> Answer:
         return 200, _TEXT, b"ok\n"
 
@@ -70,12 +104,18 @@ class Pages:
     def _index(self, head: RequestHead) -> Answer:
         return 200, _TEXT, b"podlb\n" + b"".join(b"%b\n" % name for name in sorted(self._admin_pages) if name != b"/")
 
-    def _metrics(self, head: RequestHead) -> Answer:
-        from lb.exposition import render
+    def _metrics(self, head: RequestHead) -> Work:
+        # (With the library behind it, it takes 20 ms to import.)
+        from lb.exposition import freeze, render
 
         accept = b",".join(head.values(b"accept")).decode("latin-1")
-        content, content_type = render(self._proxy.service, self._proxy.clock(), accept, self._sync)
-        return 200, content_type.encode(), content
+        scrape = freeze(self._proxy.service, self._proxy.clock(), self._sync, self._dropped_lines())
+
+        def work() -> Answer:
+            content, content_type = render(scrape, accept)
+            return 200, content_type.encode(), content
+
+        return work
 
     def _why(self, head: RequestHead) -> Answer:
         failures = self._proxy.history.recorder.failures(_FAILURES_SHOWN)
@@ -133,6 +173,7 @@ class AdminProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_full = False
         self._idle: asyncio.TimerHandle | None = None
+        self._is_working = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, but not for ever."""
@@ -170,7 +211,9 @@ class AdminProtocol(asyncio.Protocol):
 
     def _serve(self) -> None:
         """Answer one request a turn of the loop: whoever asks for much must not hold up the clients."""
-        if self._transport is None or self._transport.is_closing() or self._is_full or not self._buffer:
+        if self._transport is None or self._transport.is_closing() or not self._buffer:
+            return
+        if self._is_full or self._is_working:
             return
         try:
             end = find_head_end(self._buffer, self._scanned, _LIMITS)
@@ -187,14 +230,34 @@ class AdminProtocol(asyncio.Protocol):
         except MessageError as error:
             self._write((error.status, _TEXT, error.detail.encode() + b"\n"), close=True)
             return
-        self._write(answer, close=not request.persistent, body=not request.is_head)
+        if callable(answer):
+            self._is_working = True
+            working = asyncio.wrap_future(self._pages.begin(answer), loop=self._proxy.loop)
+            working.add_done_callback(partial(self._worked, close=not request.persistent, body=not request.is_head))
+        else:
+            self._answer(answer, close=not request.persistent, body=not request.is_head)
+
+    def _worked(self, working: asyncio.Future[Answer], *, close: bool, body: bool) -> None:
+        self._is_working = False
+        if self._transport is None or self._transport.is_closing() or working.cancelled():
+            return
+        try:
+            answer = working.result()
+        except Exception:
+            log.exception("an answer of the admin port could not be made")
+            answer = 500, _TEXT, b"this answer could not be made: see the log\n"
+        self._answer(answer, close=close, body=body)
+
+    def _answer(self, answer: Answer, *, close: bool, body: bool) -> None:
+        self._write(answer, close=close, body=body)
+        assert self._transport is not None
         self._wait()
         if self._buffer:
             self._proxy.loop.call_soon(self._serve)
         else:
             self._transport.resume_reading()
 
-    def _checked(self, head: RequestHead) -> Answer:
+    def _checked(self, head: RequestHead) -> Answer | Work:
         if self._admin:
             host = b"".join(head.values(b"host")).decode("latin-1")
             if not self._is_allowed(host):

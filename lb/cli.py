@@ -103,7 +103,7 @@ def _run(config: Config) -> int:
 
 async def _serve(config: Config, loop: asyncio.AbstractEventLoop, writer: LogWriter) -> None:
     log.info("podlb %s, loop %s, parser %s", __version__, resolve_loop_name(config.loop), config.parser)
-    server = Server(_fit_descriptors(config), loop, write_line=writer.write_line)
+    server = Server(_fit_descriptors(config), loop, write_line=writer.write_line, dropped_lines=lambda: writer.dropped)
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     loop.add_signal_handler(signal.SIGINT, lambda: server.stop(skip_delay=True))
     loop.add_signal_handler(signal.SIGHUP, server.reload)

@@ -9,7 +9,7 @@ from lb.deadline import NEVER
 from lb.errors import EndReason, end_word, proxy_status_error
 from lb.flow import ANY_REASON, Flow
 from lb.http1.replies import Problem, problem_reply
-from lb.metrics import OWN_REPLIES_4XX, OWN_REPLIES_5XX
+from lb.metrics import OWN_REPLIES_4XX, OWN_REPLIES_5XX, SENT_BYTES
 from lb.progress import LOOKS, Progress
 from lb.proxy import Proxy
 from lb.sockets import reset, unsent_bytes
@@ -74,7 +74,9 @@ class ClosingConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""
-        self._proxy.outbox.write(self.transport, data)
+        proxy = self._proxy
+        proxy.counters[SENT_BYTES] += len(data)
+        proxy.outbox.write(self.transport, data)
 
     def unsent(self) -> int:
         """Return how many bytes of responses the client has not taken yet."""

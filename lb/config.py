@@ -145,8 +145,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     panic: bool = True
     abort_on_client_fin: bool = True
 
-    endpoint_histograms: Literal["auto", "on", "off"] = "off"
-    # Not built yet, hence off; with them the default becomes "auto" (up to 100 endpoints).
+    endpoint_histograms: Literal["auto", "on", "off"] = "auto"
+    # Auto: up to 100 endpoints. Each has 31 time series in Prometheus, and takes 2.3 KiB here.
     tracing: bool = False
     log_level: Literal["debug", "info", "warn", "error"] = "info"
     access_log: Literal["off", "text", "json"] = "off"

@@ -26,8 +26,6 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 NOT_BUILT: dict[str, str] = {
     "policy": "this version has round_robin only",
-    "endpointHistograms": "this version counts by endpoint but keeps no histograms of each",
-    "tracing": "this version passes traceparent on but makes none",
 }
 
 _DEFAULTS = Config()

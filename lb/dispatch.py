@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from lb.attempts import Attempts, Failure, HeldBody, Next
 from lb.deadline import NEVER
-from lb.endpoint import Endpoint, EndpointKey
-from lb.errors import REASONS_OF_CONNECTS, ConnectFailure, EndReason
+from lb.endpoint import Endpoint
+from lb.errors import REASONS_OF_CONNECTS, RESET, TIMEOUT, UNAVAILABLE, ConnectFailure, EndReason
 from lb.exchange import Exchange
-from lb.metrics import PICKS, RETRIES, REUSES
+from lb.metrics import PICKS, RETRIES, REUSES, STALE
 from lb.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -38,7 +38,18 @@ class DispatchSink(Protocol):
 class Dispatch:
     """Finds connections for the exchanges of one client connection, one exchange at a time."""
 
-    __slots__ = ("_attempts", "_connect_began", "_connecting", "_exchange", "_proxy", "_sink", "_trial", "_waiting")
+    __slots__ = (
+        "_attempts",
+        "_connect_began",
+        "_connecting",
+        "_exchange",
+        "_last_failure",
+        "_proxy",
+        "_sink",
+        "_trial",
+        "_wait_began",
+        "_waiting",
+    )
 
     def __init__(self, proxy: Proxy, sink: DispatchSink) -> None:
         self._proxy = proxy
@@ -50,6 +61,9 @@ class Dispatch:
         self._trial = 0
         """The number of the trial, if the connect under way is that of an endpoint that was set aside."""
         self._waiting = False
+        self._wait_began = 0.0
+        self._last_failure = ""
+        """How the attempt before failed, a word for metrics; empty if there was none."""
 
     def start(self, exchange: Exchange, now: float) -> None:
         """Find a connection for the first attempt."""
@@ -77,21 +91,42 @@ class Dispatch:
         """The connection died before the first response byte. May another be tried?"""
         exchange = self._exchange
         assert exchange is not None
+        proxy = self._proxy
+        now = proxy.clock()
+        self._count_failure(RESET)
+        if upstream.reused:
+            proxy.counters[upstream.slot + STALE] += 1
+        if upstream.written:
+            self._waited_since(upstream.written, now)
         verdict = self._tries().lost(
             upstream.key,
             exchange.request,
             reused=upstream.reused,
-            written=upstream.written,
+            written=bool(upstream.written),
             body=body,
-            now=self._proxy.clock(),
+            now=now,
         )
         return verdict is Next.TRY
 
-    def elsewhere(self, key: EndpointKey, failure: Failure, *, body: HeldBody | None, now: float) -> Endpoint | None:
+    def elsewhere(self, upstream: Upstream, failure: Failure, *, body: HeldBody | None, now: float) -> Endpoint | None:
         """Return the endpoint for the attempt that follows `failure`, or None: there is none."""
         exchange = self._exchange
         assert exchange is not None
-        return self._proxy.service.pick_untried(self._tries(), key, exchange.request, failure, body, now)
+        service = self._proxy.service
+        endpoint = service.pick_untried(self._tries(), upstream.key, exchange.request, failure, body, now)
+        if endpoint is not None:
+            self._count_failure(UNAVAILABLE if failure is Failure.UNAVAILABLE else TIMEOUT)
+            self._waited_since(upstream.written, now)
+        return endpoint
+
+    def _count_failure(self, word: str) -> None:
+        self._last_failure = word
+        self._proxy.service.metrics.attempt_failed(word)
+
+    def _waited_since(self, began: float, now: float) -> None:
+        """Others kept the exchange waiting, until whatever ended that was told to us in this turn."""
+        if self._exchange is not None:
+            self._exchange.own_since += max((self._proxy.outbox.turn_began or now) - began, 0.0)
 
     def attempt(self, endpoint: Endpoint, now: float) -> None:
         """Make the attempt for which `elsewhere` named an endpoint."""
@@ -116,6 +151,7 @@ class Dispatch:
         if self._attempts is not None:
             self._tell_of_attempts()
         self._attempts = self._exchange = None
+        self._last_failure = ""
 
     def _tell_of_attempts(self) -> None:
         """One that went well, but not at once, is remembered as those that failed are."""
@@ -147,8 +183,9 @@ class Dispatch:
         assert self._exchange is not None
         self._exchange.slot = slot = proxy.service.metrics.slot(endpoint.key)
         counters[slot + PICKS] += 1
-        if self._attempts is not None and self._attempts.count:
+        if self._last_failure:
             counters[slot + RETRIES] += 1
+            proxy.service.metrics.attempt_retried(self._last_failure)
         self._trial = trial
         self._connecting = upstream = proxy.new_upstream(endpoint)
         self._connect_began = proxy.clock()
@@ -177,6 +214,7 @@ class Dispatch:
             self._no_endpoint(EndReason.WAITING_LIMIT)
         else:
             self._waiting = True
+            self._wait_began = now
             self._sink.set_deadline(attempts.wait_deadline)
             self._proxy.watch_returns()
 
@@ -185,6 +223,8 @@ class Dispatch:
         endpoint = self._proxy.service.pick_returned(self._tries(), now)
         if endpoint is None:
             return False
+        if self._waiting:
+            self._waited_since(self._wait_began, now)
         self._leave_waiting()
         self._attempt_again(endpoint, now)
         return True
@@ -213,6 +253,7 @@ class Dispatch:
         self._trial = 0
         self._connecting = None
         took = now - self._connect_began
+        self._waited_since(self._connect_began, now)
         self._proxy.service.metrics.connect_times.observe(took)
         if self._exchange is not None:
             self._exchange.connect_seconds = took
@@ -228,6 +269,8 @@ class Dispatch:
         key = upstream.key
         trial, self._trial = self._trial, 0
         self._connecting = None
+        self._count_failure(REASONS_OF_CONNECTS[failure].value)
+        self._waited_since(self._connect_began, now)
         if failure is ConnectFailure.LOCAL:
             if trial:
                 proxy.service.trial_abandoned(key, now, trial)

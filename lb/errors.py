@@ -105,6 +105,11 @@ REASONS_OF_CONNECTS = {
 }
 """The end reason of an exchange whose last attempt failed so."""
 
+RESET, UNAVAILABLE, TIMEOUT = "reset", "unavailable", "timeout"
+ATTEMPT_FAILURES = (*(reason.value for reason in REASONS_OF_CONNECTS.values()), RESET, UNAVAILABLE, TIMEOUT)
+"""How an attempt can fail: its connect did, its connection was lost before a response, the endpoint answered 503 or not
+in time. (The latter two only where `retryOn` has another endpoint tried.)"""
+
 
 def end_word(reason: EndReason, what: str = "") -> str:
     """Return the word for a reason; `what` is what was bad about a bad message, else empty."""

@@ -132,6 +132,8 @@ class Exchange:
     `end`. What most exchanges have nothing to say of is not set in them: `attempts` (of its tries, if there were
     several), `connect_seconds`, `received` and `sent` (bytes of the request's body, and of the response); whoever wants
     to know asks with getattr.
+
+    `head_received` is when the turn of the event loop began in which the head came, where the loop tells.
     """
 
     __slots__ = (
@@ -145,6 +147,8 @@ class Exchange:
         "endpoint",
         "first_byte",
         "head_received",
+        "own_since",
+        "own_until",
         "received",
         "request",
         "request_id",
@@ -154,6 +158,8 @@ class Exchange:
         "upstream_ready",
     )
 
+    own_until: float
+    """What podlb has added to it until some instant, less that instant: of a response that is about to be written."""
     attempts: object
     client: bytes
     connect_seconds: float
@@ -166,6 +172,8 @@ class Exchange:
         self.request_id = request.request_id
         self.head_received = now
         self.upstream_ready = 0.0
+        self.own_since = now
+        """`head_received`, put off by as long as others kept it waiting before it was written to its endpoint."""
         self.first_byte = 0.0
         self.end = 0.0
         self.end_reason: EndReason | None = None

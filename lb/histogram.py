@@ -23,7 +23,8 @@ BLOCK = SUM + 1
 COARSE = [float(f"{step}e{decade}") for decade in range(-6, 3) for step in ("1", "2.5", "5")] + [1000.0]
 """The bounds that are told to Prometheus, which would keep a time series for each; all are among `BOUNDS`."""
 
-_BATCH = 512
+BATCH = 512
+"""So many times are counted together."""
 _COARSE_ENDS = [BOUNDS.index(bound) + 1 for bound in COARSE]
 
 
@@ -34,23 +35,25 @@ class Times:
     costs 1,700 instructions, of which 700 are the call; counted by itself it would be 4,600, a tenth of a small GET.
     """
 
-    __slots__ = ("_block", "_values", "_waiting")
+    __slots__ = ("_values", "_waiting", "block", "note")
 
     def __init__(self, values: array[int], block: int) -> None:
         self._values = values
-        self._block = block
+        self.block = block
         self._waiting: list[float] = []
+        self.note = self._waiting.append
+        """Count one time, as `observe` does, but leave it to the caller to `settle` now and then."""
 
     def observe(self, seconds: float) -> None:
         """Count one time, which is not negative."""
         waiting = self._waiting
         waiting.append(seconds)
-        if len(waiting) >= _BATCH:
+        if len(waiting) >= BATCH:
             self.settle()
 
     def settle(self) -> None:
         """Count what waits: before anybody reads."""
-        waiting, values, block = self._waiting, self._values, self._block
+        waiting, values, block = self._waiting, self._values, self.block
         waiting.sort()
         at, count = 0, len(waiting)
         while at < count:
@@ -62,15 +65,14 @@ class Times:
         waiting.clear()
 
 
-def cumulative(values: Sequence[int], block: int) -> tuple[list[int], int, float]:
+def cumulative(block: Sequence[int]) -> tuple[list[int], int, float]:
     """Return how many were at most each of `COARSE`, how many there are in all, and their sum in seconds."""
-    counts = values[block : block + SUM]
     found, total, at = [], 0, 0
     for end in _COARSE_ENDS:
-        total += sum(counts[at:end])
+        total += sum(block[at:end])
         found.append(total)
         at = end
-    return found, total + sum(counts[at:]), values[block + SUM] / 1e9
+    return found, total + sum(block[at:SUM]), block[SUM] / 1e9
 
 
 def quantile(counts: Sequence[int], share: float) -> float:

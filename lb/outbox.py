@@ -8,6 +8,7 @@ with browser heads that all differ 35 → 22.5 µs (docs/decisions/0002-writes-a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -29,20 +30,26 @@ class Transport(Protocol):
 
 
 class Writer(Protocol):
-    """Who wants to know whether it was written."""
+    """Who wants to know when it was first written to."""
 
-    written: bool
+    written: float
+    """On the clock of the outbox, in seconds; 0.0: not yet."""
 
 
 Held = tuple[Transport, bytes, Writer | None]
-"""A transport, bytes for it, and who is marked as written."""
+"""A transport, bytes for it, and who is told when that was first done."""
 
 
 class AnyOutbox(Protocol):
     """What connections need of an outbox. Our own event loop has one of its own, which costs less."""
 
+    turn_began: float
+    """When the turn of the loop began that goes on, on the loop's clock; 0.0: that is not known."""
+    after_flush: list[Callable[[], None]]
+    """Called behind every flush."""
+
     def hold(self, held: Held, /) -> None:
-        """Write at the end of this turn what is small, and mark its writer as written when that was done."""
+        """Write at the end of this turn what is small, and tell its writer when that was done."""
 
     def write(self, transport: Any, data: bytes, writer: Any = None) -> None:
         """Write at the end of this turn, or at once if it is large."""
@@ -57,16 +64,21 @@ class AnyOutbox(Protocol):
 class Outbox:
     """Holds writes and closes until `flush`, which it asks the loop for. The order of each transport's is kept."""
 
-    __slots__ = ("_call_soon", "_closing", "_held")
+    __slots__ = ("_call_soon", "_clock", "_closing", "_held", "after_flush", "turn_began")
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        """`call_soon` has the loop call a function after the callbacks that are due now."""
+    def __init__(
+        self, call_soon: Callable[[Callable[[], None]], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`call_soon` has the loop call a function after the callbacks that are due now; `clock` is in seconds."""
         self._call_soon = call_soon
+        self._clock = clock
+        self.turn_began = 0.0
+        self.after_flush: list[Callable[[], None]] = []
         self._held: list[Held] = []
         self._closing: list[Transport] = []
 
     def hold(self, held: Held, /) -> None:
-        """Write at the end of this turn what is small, and mark its writer as written when that was done."""
+        """Write at the end of this turn what is small, and tell its writer when that was done."""
         if not self._held:
             self._call_soon(self.flush)
         self._held.append(held)
@@ -79,8 +91,8 @@ class Outbox:
         self.flush()
         if not transport.is_closing():
             transport.write(data)
-            if writer is not None:
-                writer.written = True
+            if writer is not None and not writer.written:
+                writer.written = self._clock()
 
     def close(self, transport: Transport) -> None:
         """Close `transport` behind what was written to it."""
@@ -99,6 +111,8 @@ class Outbox:
             for transport in closing:
                 if not transport.is_closing():
                     transport.close()
+        for tell in self.after_flush:
+            tell()
 
     def _write_one_by_one(self, held: Sequence[Held]) -> None:
         at = 0
@@ -109,8 +123,8 @@ class Outbox:
                     # It was reset since, or the peer closed it: nobody reads this.
                     continue
                 transport.write(data)
-                if writer is not None:
-                    writer.written = True
+                if writer is not None and not writer.written:
+                    writer.written = self._clock()
         except BaseException:
             # One that fails must not take the others with it.
             self._held = [*held[at:], *self._held]

@@ -95,6 +95,10 @@ class Pool(Generic[C]):
         """Take out and return all."""
         return self.retain(())
 
+    def counts(self) -> dict[EndpointKey, int]:
+        """Return how many connections are idle, by endpoint."""
+        return {key: len(stack) for key, stack in self._idle.items()}
+
     def count(self, key: EndpointKey) -> int:
         """Return how many connections to the endpoint are idle."""
         return len(self._idle.get(key, ()))

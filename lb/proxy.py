@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -24,9 +25,10 @@ from lb.history import History
 from lb.http1.forwarding import ForwardingRules
 from lb.http1.head import HeadLimits, HeadParser
 from lb.http1.readers import RequestReader, ResponseReader
-from lb.metrics import ENDED_OK
+from lb.metrics import ENDED_OK, OPEN, RECEIVED_BYTES
 from lb.outbox import AnyOutbox, Outbox
 from lb.service import Service
+from lb.stopwatch import Stopwatch
 from lb.upstream import Upstream
 from lb.waiting import Waiter
 
@@ -77,12 +79,12 @@ class Proxy:
         self.config = config
         self.service = service
         self.counters = service.metrics.values
-        self.observe_exchange = service.metrics.exchange_times.observe
+        self.stopwatch = Stopwatch(service.metrics, clock)
         self.loop = loop
         self.clock = clock
         recogniser = config.parser == "auto"
         limits = HeadLimits(config.max_request_head_bytes, config.max_request_target_bytes, config.max_header_fields)
-        rules = ForwardingRules(config.upgrades)
+        rules = ForwardingRules(config.upgrades, trace_key=os.urandom(32) if config.tracing else b"")
         self.requests = RequestReader(HeadParser(limits, recogniser=recogniser), rules)
         self.trusted_networks = config.trusted_networks()
         """The networks of proxies in front of us whose X-Forwarded-* are believed."""
@@ -92,7 +94,10 @@ class Proxy:
         self.deadlines = Deadlines()
         self.splice_from: float = getattr(loop, "splice_from", NEVER)
         """From how many bytes on what is left of a body goes through the kernel alone, where the loop can do that."""
-        self.outbox: AnyOutbox = getattr(loop, "outbox", None) or Outbox(loop.call_soon)
+        outbox: AnyOutbox | None = getattr(loop, "outbox", None)
+        # That of our own loop goes by the loop's clock.
+        self.outbox = outbox if outbox is not None and clock is loop.time else Outbox(loop.call_soon, clock)
+        self.outbox.after_flush.append(self.stopwatch.flushed)
         self.connections: set[Connection] = set()
         self.closing = False
         """Do responses say `Connection: close`?"""
@@ -148,7 +153,13 @@ class Proxy:
 
     def new_upstream(self, endpoint: Endpoint) -> Upstream:
         """Return a connection to `endpoint` that is not connected yet."""
-        return Upstream(endpoint, self.service.metrics.slot(endpoint.key), self.responses, self)
+        slot = self.service.metrics.slot(endpoint.key)
+        self.counters[slot + OPEN] += 1
+        return Upstream(endpoint, slot, self.responses, self)
+
+    def upstream_gone(self, slot: int) -> None:
+        """A connection to the endpoint with the counters at `slot` is closed, or was not made."""
+        self.counters[slot + OPEN] -= 1
 
     def http_date(self) -> bytes:
         """Return the value of a Date field for now (RFC 9110, section 5.6.7)."""
@@ -188,8 +199,9 @@ class Proxy:
         `what` was bad about a bad message. `is_timed`: does it tell how fast requests are served?
         """
         exchange.ended(reason, now, what)
+        self.counters[RECEIVED_BYTES] += exchange.request.size
         if is_timed:
-            self.observe_exchange(now - exchange.head_received)
+            self.stopwatch.ended(exchange, max(now - exchange.head_received, 0.0))
         if reason is _OK:
             self.counters[ENDED_OK] += 1
         else:
@@ -268,12 +280,16 @@ class Proxy:
 
     def start(self) -> None:
         """Start the sweep of the pool."""
-        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool)
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, self.loop.time() + _POOL_SWEEP)
 
-    def _sweep_pool(self) -> None:
-        for upstream in self.service.pool.expire(self.clock()):
+    def _sweep_pool(self, due: float) -> None:
+        began = self.loop.time()
+        self.stopwatch.lagged(began - due)
+        now = self.clock()
+        for upstream in self.service.pool.expire(now):
             upstream.close()
-        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool)
+        self.service.metrics.fold(now)
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, began + _POOL_SWEEP)
 
     def stop_timers(self) -> None:
         """Cancel the timers."""

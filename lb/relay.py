@@ -18,7 +18,7 @@ from lb.flow import NOT_CONNECTED, WRITER_FULL
 from lb.http1.framing import CHUNKED, LENGTH, UNTIL_CLOSE, Framing, encode_chunk, encode_last_chunk
 from lb.http1.message import MessageError
 from lb.http1.responses import Response, framing_for_client
-from lb.metrics import ENDED_OK, RESETS, RESPONSES
+from lb.metrics import ENDED_OK, RESETS, RESPONSES, SENT_BYTES
 from lb.outbox import HELD_BYTES
 from lb.relay_ends import OK, EndingRelay
 from lb.sockets import unsent_bytes
@@ -188,21 +188,28 @@ class Relay(EndingRelay):
         if head is None or self._body is not None:
             self.response_received(upstream, response, response.framing, body, True)
             return
+        data = head + body
+        size = len(data)
+        if size > HELD_BYTES:
+            self.response_received(upstream, response, response.framing, body, True)
+            return
         proxy = self._proxy
-        clock = proxy.clock
-        now = clock()
+        outbox = proxy.outbox
+        # As in `Downstream._begin`.
+        now = outbox.turn_began
+        if not now:
+            clock = proxy.clock
+            now = clock()
         exchange.answered(response.status, now)
         counters = proxy.counters
         counters[exchange.slot + _RESPONSES_OF_CLASS + response.status_class] += 1
         counters[ENDED_OK] += 1
-        proxy.observe_exchange(now - exchange.head_received)
-        data = head + body
-        exchange.sent = size = len(data)
-        if size <= HELD_BYTES:
-            hold = proxy.outbox.hold
-            hold((client.transport, data, None))
-        else:
-            proxy.outbox.write(client.transport, data)
+        exchange.sent = size
+        exchange.own_until = upstream.written - exchange.own_since - now
+        hold = outbox.hold
+        hold((client.transport, data, None))
+        answered = proxy.stopwatch.answered
+        answered(exchange)
         flow = client.response_flow
         if flow.held:
             flow.uncouple()
@@ -245,8 +252,13 @@ class Relay(EndingRelay):
         if self._chunked:
             body = _chunk(upstream, body, done)
         data = head + body if body else head
-        exchange.sent = len(data)
-        proxy.outbox.write(client.transport, data)
+        exchange.sent = size = len(data)
+        client.write(data)
+        own_until = upstream.written - exchange.own_since - (proxy.outbox.turn_began or now)
+        if size <= HELD_BYTES:
+            proxy.stopwatch.head_held(own_until)
+        else:
+            proxy.stopwatch.head_passed(own_until)
         if done:
             self._response_ended(exchange, upstream, now)
         else:
@@ -267,6 +279,7 @@ class Relay(EndingRelay):
         exchange = self.exchange
         assert exchange is not None
         exchange.sent += count
+        self._proxy.counters[SENT_BYTES] += count
         now = self._proxy.clock()
         if done:
             self._response_ended(exchange, upstream, now)

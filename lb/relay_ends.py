@@ -135,7 +135,7 @@ class EndingRelay:
         assert exchange is not None
         if self._sent_interim:
             return False
-        endpoint = self._dispatch.elsewhere(upstream.key, failure, body=self._body, now=now)
+        endpoint = self._dispatch.elsewhere(upstream, failure, body=self._body, now=now)
         if endpoint is None:
             return False
         log.debug("endpoint %s %s: trying %s", upstream.endpoint.authority, failure.value, endpoint.authority)

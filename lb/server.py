@@ -48,10 +48,12 @@ class Server:
         clock: Callable[[], float] | None = None,
         source: Source | None = None,
         write_line: Callable[[bytes], None] | None = None,
+        dropped_lines: Callable[[], int] = lambda: 0,
     ) -> None:
         """`source` replaces the one that the configuration names; `clock` is monotonic, in seconds.
 
-        `write_line` takes the lines of the access log, and never waits.
+        `write_line` takes the lines of the access log, and never waits; `dropped_lines` is how many lines, of any log,
+        were dropped so far.
         """
         self._config = config
         self._loop = loop
@@ -70,7 +72,7 @@ class Server:
         service: Service[Upstream] = Service(
             policy=RoundRobin(offset=random.randrange(1 << 16)),
             pool=Pool(idle_timeout=config.upstream_idle_timeout, max_idle=config.max_idle_per_endpoint),
-            metrics=Metrics(),
+            metrics=Metrics(config.endpoint_histograms),
             rules=rules,
             max_waiting=config.max_waiting,
             may_panic=config.panic,
@@ -85,7 +87,7 @@ class Server:
         self.has_started = False
         self._side_listeners: list[Listener] = []
         self._evictor = Evictor(lambda: self.proxy.connections)
-        self._pages = Pages(self.proxy, self._readiness, self._sync)
+        self._pages = Pages(self.proxy, self._readiness, self._sync, dropped_lines)
         self._listed = False
         self._is_full = False
         """Is accepting paused because all connections are in use?"""
@@ -243,6 +245,7 @@ class Server:
             log.warning("cutting %d connections that were not finished", cut)
         for connection in list(proxy.connections):
             connection.abort()
+        self._pages.close()
         await self._source.stop()
         for listener in (self.listener, *self._side_listeners):
             if listener is not None:

@@ -57,16 +57,16 @@ class Service(Generic[C]):
         self.set_aside.replace(self._published, snapshot, now)
         self._published = snapshot
         self._keys = frozenset(endpoint.key for endpoint in snapshot)
-        return self._balance()
+        return self._balance(now)
 
-    def _balance(self) -> list[C]:
+    def _balance(self, now: float) -> list[C]:
         """Balance over what was published, or what of it is of use in a panic."""
         snapshot = self._published
         in_panic = panicking(snapshot, self.set_aside.failed) if self._may_panic else None
         self.is_panicking = in_panic is not None
         self.snapshot = snapshot = snapshot if in_panic is None else in_panic
         self.policy.replace(snapshot)
-        self.metrics.retain(self._keys)
+        self.metrics.retain(self._keys, now)
         if self.waiting:
             self.on_available()
         return self.pool.retain(self._keys)
@@ -108,7 +108,7 @@ class Service(Generic[C]):
         back = self.set_aside.connected(key, now)
         if back and not any(endpoint.ready for endpoint in self._published):
             # What was of no use in a panic is again. (No endpoint leaves, so nothing is to be closed.)
-            self._balance()
+            self._balance(now)
         if back and self.waiting:
             self.on_available()
         return back
@@ -138,5 +138,5 @@ class Service(Generic[C]):
         # Whoever tries it next must see whether it can be connected to.
         closed = self.pool.discard(key)
         if self.is_panicking:
-            closed += self._balance()
+            closed += self._balance(now)
         return True, closed

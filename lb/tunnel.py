@@ -14,7 +14,7 @@ from lb.deadline import NEVER
 from lb.errors import EndReason
 from lb.exchange import Exchange
 from lb.flow import ANY_REASON, BACKLOG, NOT_CONNECTED, WRITER_FULL, Flow
-from lb.metrics import CONNECTIONS_OPEN
+from lb.metrics import CONNECTIONS_OPEN, RECEIVED_BYTES, SENT_BYTES
 from lb.progress import LOOKS, Progress
 from lb.proxy import Proxy
 from lb.sockets import expect_acks, reset, unsent_bytes
@@ -121,7 +121,9 @@ class Tunnel:
     def start(self, *, to_client: bytes = b"", to_endpoint: bytes = b"", client_fin: bool = False) -> None:
         """Take the connections over; pass on first what was read of them already, and the client's FIN, if it came."""
         client, endpoint = self._client, self._endpoint
-        self._exchange.received, self._exchange.sent = len(to_endpoint), len(to_client)
+        self._exchange.received = self._exchange.sent = 0
+        self.count(client, len(to_endpoint))
+        self.count(endpoint, len(to_client))
         self._proxy.connections.add(self)
         self.moved()
         self._proxy.file_deadline(self)
@@ -145,8 +147,10 @@ class Tunnel:
         """`count` bytes from `side` were passed on."""
         if side is self._client:
             self._exchange.received += count
+            self._proxy.counters[RECEIVED_BYTES] += count
         else:
             self._exchange.sent += count
+            self._proxy.counters[SENT_BYTES] += count
 
     def fin_received(self, side: Side) -> None:
         """`side` has sent all that it had."""
@@ -173,6 +177,8 @@ class Tunnel:
             self._reason = EndReason.CLIENT_GONE if side is self._client else EndReason.RESET_IN_BODY
         if side is self._client:
             proxy.counters[CONNECTIONS_OPEN] -= 1
+        else:
+            proxy.upstream_gone(self._exchange.slot)
         if not other.is_lost:
             if not is_complete:
                 if side.fin and unsent_bytes(other.transport):

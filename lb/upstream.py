@@ -88,6 +88,7 @@ class Upstream(asyncio.Protocol):
         "_connect_sink",
         "_connecting",
         "_interims",
+        "_is_counted",
         "_is_head",
         "_owner",
         "_responses",
@@ -121,8 +122,8 @@ class Upstream(asyncio.Protocol):
         """Did it serve an exchange before this one?"""
         self.reusable = False
         """Once the response is complete: may another request follow?"""
-        self.written = False
-        """Was anything of the request handed to the kernel?"""
+        self.written = 0.0
+        """When something of the request was first handed to the kernel; 0.0: nothing was."""
         self.expects_acks = False
         """Does the connection break when the endpoint acknowledges nothing for as long as a connect may take?"""
         self.decoder: BodyDecoder | None = None
@@ -130,6 +131,7 @@ class Upstream(asyncio.Protocol):
         self._responses = responses
         self._owner = owner
         self._silence = 0.0
+        self._is_counted = True
         self._connecting: Connecting | None = None
         self._connect_sink: ConnectSink | None = None
         self._sink: UpstreamSink | None = None
@@ -146,15 +148,22 @@ class Upstream(asyncio.Protocol):
 
     def _connect_failed(self, failure: ConnectFailure) -> None:
         self._connecting = None
+        self._is_gone()
         sink, self._connect_sink = self._connect_sink, None
         if sink is not None:
             sink.upstream_connect_failed(self, failure)
+
+    def _is_gone(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self._owner.upstream_gone(self.slot)
 
     def begin(self, sink: UpstreamSink, is_head: bool) -> None:
         """A request is about to be written: its response goes to `sink`."""
         self._sink = sink
         self._is_head = is_head
-        self.reusable = self.written = False
+        self.reusable = False
+        self.written = 0.0
 
     def release(self) -> None:
         """The exchange is over; what comes from now on was not asked for."""
@@ -181,6 +190,7 @@ class Upstream(asyncio.Protocol):
         self._sink = self._connect_sink = None
         if self._connecting is not None:
             self._connecting.cancel()
+            self._is_gone()
         elif not self.transport.is_closing():
             reset(self.transport)
 
@@ -314,6 +324,7 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by either side."""
         self.is_usable = False
+        self._is_gone()
         sink = self._sink
         if isinstance(exc, OSError) and exc.errno in _SILENT_ERRORS:
             self._owner.upstream_silent(self)
@@ -352,6 +363,9 @@ class Upstream(asyncio.Protocol):
 
 class UpstreamOwner(Protocol):
     """Who made the connection, and is told what concerns no exchange."""
+
+    def upstream_gone(self, slot: int) -> None:
+        """It is closed, or was not made."""
 
     def idle_lost(self, upstream: Upstream) -> None:
         """The connection was closed while it was idle."""

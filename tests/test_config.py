@@ -67,8 +67,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (config.log_level, config.access_log, config.access_log_sample) == ("info", "off", 1.0)
 
 
-def test_what_is_not_built_is_off_by_default() -> None:
-    assert Config().endpoint_histograms == "off"
+def test_histograms_of_endpoints_depend_on_how_many_there_are() -> None:
+    assert Config().endpoint_histograms == "auto"
 
 
 def test_the_defaults_satisfy_their_own_types() -> None:

@@ -33,8 +33,6 @@ def error(path: Path, document: dict[str, object], flags: dict[str, str] | None 
 
 REFUSED = {
     "policy": "least_requests",
-    "endpointHistograms": "auto",
-    "tracing": True,
 }
 
 
@@ -78,10 +76,6 @@ def test_a_refusal_names_the_flag_that_asked(path: Path) -> None:
 )
 def test_values_that_are_in_force_are_accepted(path: Path, key: str, value: object) -> None:
     load(path, STATIC | {key: value})
-
-
-def test_tracing_on_is_refused_as_a_word_too(path: Path) -> None:
-    assert "true is not built yet" in error(path, STATIC | {"tracing": "on"})
 
 
 def test_the_kind_of_discovery_follows_from_the_keys(path: Path) -> None:

@@ -113,7 +113,7 @@ class Harness:
         service.replace(endpoints, 1.0)
         self.proxy = Proxy(Config(**settings), service, self.loop, clock=lambda: 1.0, id_prefix=b"x")  # type: ignore[arg-type]
         self.made: list[Upstream] = []
-        make = self.proxy.new_upstream
+        self._make = make = self.proxy.new_upstream
 
         def new_upstream(endpoint: Endpoint) -> Upstream:
             self.made.append(make(endpoint))
@@ -125,7 +125,7 @@ class Harness:
         self.downstream.connection_made(self.client)  # type: ignore[arg-type]
 
     def pooled(self, endpoint: Endpoint) -> Upstream:
-        upstream = Upstream(endpoint, self.proxy.service.metrics.slot(endpoint.key), self.proxy.responses, self.proxy)
+        upstream = self._make(endpoint)
         upstream.transport = Transport()  # type: ignore[assignment]
         upstream.reused = True
         self.proxy.service.pool.checkin(endpoint.key, upstream, 1.0)

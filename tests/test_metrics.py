@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+from typing import Literal
 
 import pytest
 
 from lb import metrics
 from lb.endpoint import Endpoint, make_endpoint
-from lb.errors import END_WORDS, EndReason
-from lb.metrics import Metrics
+from lb.errors import ATTEMPT_FAILURES, END_WORDS, EndReason
+from lb.histogram import BLOCK, cumulative
+from lb.metrics import KEEP_COUNT, KEEP_LEAST_SECONDS, KEEP_SECONDS, MOST_WITH_TIMES, Metrics, exchange_block
 
 A, B, C = (make_endpoint(f"10.0.0.{number}", 80) for number in (1, 2, 3))
 
@@ -20,6 +22,9 @@ PROCESS_COUNTERS = [
     metrics.OWN_REPLIES_4XX,
     metrics.OWN_REPLIES_5XX,
     metrics.ACCEPT_PAUSES,
+    metrics.EVICTIONS,
+    metrics.RECEIVED_BYTES,
+    metrics.SENT_BYTES,
 ]
 ENDPOINT_COUNTERS = [
     metrics.PICKS,
@@ -30,6 +35,7 @@ ENDPOINT_COUNTERS = [
     metrics.RESETS,
     metrics.RETRIES,
     metrics.SET_ASIDES,
+    metrics.STALE,
 ]
 
 
@@ -89,7 +95,9 @@ def test_the_array_stays_the_same_object_when_endpoints_come() -> None:
     for number in range(100):
         counters.slot(make_endpoint("10.0.0.1", number).key)
     assert counters.values is values
-    counters.retain(set(), gone_limit=0)
+    counters.retain(set(), 0.0)
+    counters.fold(KEEP_SECONDS)
+    assert counters.known() == []
     assert counters.values is values
 
 
@@ -128,74 +136,166 @@ def test_how_many_exchanges_are_open() -> None:
     assert counters.exchanges_open == 2
 
 
-class TestRetain:
+class TestWhatLeft:
+    """Endpoints that are gone."""
+
     def test_what_is_here_is_kept(self) -> None:
         counters = Metrics()
         add(counters, A, metrics.PICKS)
-        counters.retain({A.key}, gone_limit=0)
+        counters.retain({A.key}, 0.0)
+        counters.fold(1e6)
         assert picks(counters, A) == [1]
 
-    def test_what_left_is_kept_for_a_while(self) -> None:
+    def test_it_is_told_of_for_a_while(self) -> None:
         counters = Metrics()
         add(counters, A, metrics.PICKS)
-        counters.retain({B.key})
+        counters.retain({B.key}, 100.0)
+        counters.fold(100.0 + KEEP_SECONDS - 0.1)
         assert picks(counters, A) == [1]
         assert counters.known() == [A.key]
+        assert not counters.has_folded
 
-    def test_it_goes_on_counting_if_it_comes_back(self) -> None:
-        counters = Metrics()
-        add(counters, A, metrics.PICKS)
-        counters.retain(set())
-        counters.retain({A.key})
-        add(counters, A, metrics.PICKS)
-        counters.retain({A.key}, gone_limit=0)
-        assert picks(counters, A) == [2]
-
-    def test_of_those_that_left_the_first_are_forgotten_first(self) -> None:
-        counters = Metrics()
-        for endpoint in (A, B, C):
-            add(counters, endpoint, metrics.PICKS)
-        counters.retain({A.key, C.key})
-        counters.retain({A.key})
-        counters.retain(set(), gone_limit=2)
-        assert picks(counters, A, B, C) == [1, 0, 1]
-        counters.retain(set(), gone_limit=1)
-        assert picks(counters, A, B, C) == [1, 0, 0]
-
-    def test_leaving_again_counts_as_leaving_last(self) -> None:
-        counters = Metrics()
-        for endpoint in (A, B):
-            add(counters, endpoint, metrics.PICKS)
-        counters.retain({B.key})
-        counters.retain({A.key, B.key})
-        counters.retain({A.key})
-        counters.retain(set(), gone_limit=1)
-        assert picks(counters, A, B) == [1, 0]
-
-    def test_a_place_that_became_free_is_used_again_and_starts_at_zero(self) -> None:
-        counters = Metrics()
-        for counter in ENDPOINT_COUNTERS:
-            add(counters, A, counter)
-        slot, size = counters.slot(A.key), len(counters.values)
-        counters.retain(set(), gone_limit=0)
-        assert counters.known() == []
-        assert counters.slot(B.key) == slot
-        assert len(counters.values) == size
-        assert not any(counters.values)
-
-    def test_the_neighbours_of_a_forgotten_endpoint_lose_nothing(self) -> None:
+    def test_then_it_is_folded_with_the_others(self) -> None:
         counters = Metrics()
         for endpoint in (A, B, C):
             for counter in ENDPOINT_COUNTERS:
                 add(counters, endpoint, counter)
-        counters.retain({A.key, C.key}, gone_limit=0)
-        for endpoint in (A, C):
-            assert all(counters.endpoint(endpoint, counter) == 1 for counter in ENDPOINT_COUNTERS)
+        counters.retain({B.key}, 100.0)
+        counters.fold(100.0 + KEEP_SECONDS)
+        assert counters.known() == [B.key]
+        assert counters.has_folded
+        for counter in ENDPOINT_COUNTERS:
+            assert counters.values[metrics.GONE_SLOT + counter] == 2
+            assert counters.endpoint(B, counter) == 1
 
-    def test_by_default_those_of_256_endpoints_that_left_are_kept(self) -> None:
+    def test_it_goes_on_counting_if_it_comes_back(self) -> None:
         counters = Metrics()
-        endpoints = [make_endpoint("10.0.0.1", port) for port in range(300)]
+        add(counters, A, metrics.PICKS)
+        counters.retain(set(), 0.0)
+        counters.retain({A.key}, 1.0)
+        add(counters, A, metrics.PICKS)
+        counters.fold(1e6)
+        assert picks(counters, A) == [2]
+
+    def test_leaving_again_counts_from_then(self) -> None:
+        counters = Metrics()
+        add(counters, A, metrics.PICKS)
+        counters.retain(set(), 0.0)
+        counters.retain({A.key}, 100.0)
+        counters.retain(set(), 200.0)
+        counters.fold(199.0 + KEEP_SECONDS)
+        assert picks(counters, A) == [1]
+        counters.fold(200.0 + KEEP_SECONDS)
+        assert picks(counters, A) == [0]
+
+    def test_a_place_in_use_is_not_given_away(self) -> None:
+        # An exchange with an endpoint may last longer than the endpoint.
+        counters = Metrics()
+        add(counters, A, metrics.OPEN)
+        slot = counters.slot(A.key)
+        counters.retain(set(), 0.0)
+        counters.fold(10 * KEEP_SECONDS)
+        assert counters.known() == [A.key]
+        assert counters.slot(B.key) != slot
+        counters.values[slot + metrics.OPEN] -= 1
+        counters.retain({B.key}, 11 * KEEP_SECONDS)
+        assert counters.known() == [B.key]
+        assert counters.slot(C.key) == slot
+
+    def test_of_very_many_the_first_are_folded_earlier(self) -> None:
+        counters = Metrics()
+        endpoints = [make_endpoint("10.0.0.1", port) for port in range(KEEP_COUNT + 44)]
         for endpoint in endpoints:
-            counters.slot(endpoint.key)
-        counters.retain(set())
+            add(counters, endpoint, metrics.PICKS)
+        counters.retain(set(), 0.0)
+        counters.fold(KEEP_LEAST_SECONDS - 0.1)
+        assert len(counters.known()) == len(endpoints)
+        counters.fold(KEEP_LEAST_SECONDS)
         assert counters.known() == [endpoint.key for endpoint in endpoints[44:]]
+        assert counters.values[metrics.GONE_SLOT + metrics.PICKS] == 44
+
+    def test_a_place_that_became_free_is_used_again_and_starts_at_zero(self) -> None:
+        counters = Metrics()
+        for counter in set(ENDPOINT_COUNTERS):
+            add(counters, A, counter)
+        slot, size = counters.slot(A.key), len(counters.values)
+        counters.retain(set(), 0.0)
+        counters.fold(KEEP_SECONDS)
+        assert counters.slot(B.key) == slot
+        assert len(counters.values) == size
+        assert not any(counters.endpoint(B, counter) for counter in ENDPOINT_COUNTERS)
+
+
+class TestTimesOfEndpoints:
+    """Histograms for each."""
+
+    def observe(self, counters: Metrics, endpoint: Endpoint, seconds: float) -> None:
+        counters.endpoint_times[counters.slot(endpoint.key)].observe(seconds)
+
+    def total(self, counters: Metrics) -> tuple[int, float]:
+        counters.settle()
+        places = [times.block for times in counters.endpoint_times.values()]
+        _, total, seconds = cumulative(exchange_block(counters.values, places))
+        return total, seconds
+
+    def test_all_together_are_what_the_service_took(self) -> None:
+        counters = Metrics()
+        self.observe(counters, A, 0.5)
+        self.observe(counters, A, 0.25)
+        self.observe(counters, B, 1.0)
+        counters.exchange_times.observe(2.0)
+        assert self.total(counters) == (4, 3.75)
+        block = counters.times_of(A.key)
+        assert block is not None
+        assert cumulative(counters.values[block : block + BLOCK])[1:] == (2, 0.75)
+        assert counters.times_of(C.key) is None
+
+    def test_an_endpoint_that_is_folded_takes_nothing_from_the_total(self) -> None:
+        counters = Metrics()
+        self.observe(counters, A, 0.5)
+        self.observe(counters, B, 1.0)
+        counters.retain({B.key}, 0.0)
+        counters.fold(KEEP_SECONDS)
+        assert self.total(counters) == (2, 1.5)
+        assert counters.times_of(A.key) is None
+        # Its place is free for another.
+        size = len(counters.values)
+        counters.slot(C.key)
+        assert len(counters.values) == size
+        assert self.total(counters) == (2, 1.5)
+
+    def test_more_than_a_hundred_have_none(self) -> None:
+        counters = Metrics()
+        many = [make_endpoint("10.0.0.1", port) for port in range(MOST_WITH_TIMES + 1)]
+        for endpoint in many[:-1]:
+            counters.slot(endpoint.key)
+        counters.retain({endpoint.key for endpoint in many[:-1]}, 0.0)
+        self.observe(counters, many[0], 0.5)
+        counters.retain({endpoint.key for endpoint in many}, 0.0)
+        counters.slot(many[-1].key)
+        assert counters.endpoint_times == counters.notes == {}
+        assert self.total(counters) == (1, 0.5)
+        counters.retain({endpoint.key for endpoint in many[1:]}, 0.0)
+        assert len(counters.endpoint_times) == len(many)
+        assert self.total(counters) == (1, 0.5)
+
+    @pytest.mark.parametrize(("setting", "has_times"), [("off", False), ("on", True)])
+    def test_off_and_on(self, setting: Literal["off", "on"], has_times: bool) -> None:
+        counters = Metrics(setting)
+        many = [make_endpoint("10.0.0.1", port) for port in range(MOST_WITH_TIMES + 1)]
+        counters.retain({endpoint.key for endpoint in many}, 0.0)
+        for endpoint in many:
+            counters.slot(endpoint.key)
+        assert len(counters.endpoint_times) == (len(many) if has_times else 0)
+
+
+def test_failed_attempts_and_those_that_another_followed() -> None:
+    counters = Metrics()
+    for word in ATTEMPT_FAILURES:
+        counters.attempt_failed(word)
+    counters.attempt_failed("reset")
+    counters.attempt_retried("reset")
+    assert {word: (failed, retried) for word, failed, retried in counters.attempt_failures()} == {
+        **dict.fromkeys(ATTEMPT_FAILURES, (1, 0)),
+        "reset": (2, 1),
+    }

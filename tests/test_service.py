@@ -152,11 +152,9 @@ class TestReplace:
         service.connected(A.key, NOW)
         service.replace((B,), NOW)
         assert counter(service, A, metrics.CONNECTS) == 1
-        others = tuple(make_endpoint("10.0.1.1", port) for port in range(300))
-        for other in others:
-            service.metrics.slot(other.key)
-        service.replace(others, NOW)
-        service.replace((), NOW)
+        service.replace((B,), NOW + metrics.KEEP_SECONDS - 1.0)
+        assert counter(service, A, metrics.CONNECTS) == 1
+        service.replace((B,), NOW + metrics.KEEP_SECONDS)
         assert counter(service, A, metrics.CONNECTS) == 0
 
     def test_requests_that_wait_are_told(self) -> None:

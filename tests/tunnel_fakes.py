@@ -8,13 +8,13 @@ from typing import Any
 from lb.attempts import RetryRules
 from lb.balancer.round_robin import RoundRobin
 from lb.config import Config
-from lb.endpoint import Endpoint
+from lb.endpoint import Endpoint, make_endpoint
 from lb.exchange import Exchange
 from lb.flow import Flow
 from lb.http1.forwarding import Request
 from lb.http1.framing import NO_BODY, Framing
 from lb.http1.message import RequestHead
-from lb.metrics import CONNECTIONS_OPEN, Metrics
+from lb.metrics import CONNECTIONS_OPEN, OPEN, Metrics
 from lb.pool import Pool
 from lb.proxy import Proxy
 from lb.service import Service
@@ -177,6 +177,7 @@ def make_proxy(loop: Loop, *endpoints: Endpoint, **settings: Any) -> tuple[Proxy
 
 IDLE, BODY_IDLE = 100.0, 10.0
 REQUEST = Request(RequestHead(b"", b"", 1, [], []), Framing(NO_BODY), b"")
+ENDPOINT = make_endpoint("10.0.0.1", 80)
 
 
 class Pair:
@@ -189,6 +190,8 @@ class Pair:
         self.client, self.endpoint = Transport(self.loop), Transport(self.loop)
         self.flows = Flow(), Flow()
         exchange = Exchange(REQUEST, self.loop.now, True)
+        exchange.slot = self.proxy.service.metrics.slot(ENDPOINT.key)
+        self.proxy.counters[exchange.slot + OPEN] += 1
         tunnel = Tunnel(
             self.proxy,
             exchange,

@@ -89,7 +89,9 @@ class HotPath:
         )
         self.proxy = Proxy(config, service, self.loop, clock=lambda: 1000.0, id_prefix=b"0123456789abcdef")
         # What a loop does at the end of its turn is done by hand.
-        self.proxy.outbox = Outbox(lambda flush: None)
+        self.proxy.outbox = outbox = Outbox(lambda flush: None, self.proxy.clock)
+        outbox.turn_began = 1000.0
+        outbox.after_flush.append(self.proxy.stopwatch.flushed)
         snapshot = (make_endpoint("127.0.0.1", 9001), make_endpoint("127.0.0.1", 9002))
         self.proxy.replace(snapshot)
         self.upstreams = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -9,13 +10,14 @@ HELD_BYTES = 16384
 
 
 class Written(Protocol):
-    """Who wants to know whether it was written."""
+    """Who wants to know when it was first written to."""
 
-    written: bool
+    written: float
+    """On the loop's clock, in seconds; 0.0: not yet."""
 
 
 Held = tuple[Any, bytes, Written | None]
-"""A transport, bytes for it, and who is marked as written."""
+"""A transport, bytes for it, and who is told when that was first done."""
 
 
 class HeldWrites:
@@ -28,6 +30,10 @@ class HeldWrites:
     def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
         """`report` is told of a write that fails: a loop's exception handler."""
         self._report = report
+        self.turn_began = 0.0
+        """When the turn began that goes on, on the loop's clock: whatever is handled in it was there by then."""
+        self.after_flush: list[Callable[[], None]] = []
+        """Called behind every flush."""
         self.held: list[Held] = []
         self._closing: list[Any] = []
         self._is_flushing = False
@@ -73,13 +79,16 @@ class HeldWrites:
             for transport in closing:
                 if not transport.is_closing():
                     transport.close()
+        for tell in self.after_flush:
+            tell()
 
     def _write_each(self, held: Iterable[Held]) -> None:
-        """Write bytes to each transport, and mark who is given with them as written.
+        """Write bytes to each transport, and tell who is given with them when.
 
         The same as `write` of each, except that one that is closing is passed over. Without a call a write it costs
         0.2 µs less each.
         """
+        clock = time.monotonic
         for transport, data, writer in held:
             try:
                 send = transport._send_now
@@ -107,5 +116,5 @@ class HeldWrites:
                     # One that fails must not take the others with it.
                     self._report({"message": "A held write failed", "exception": error, "transport": transport})
                     continue
-            if writer is not None:
-                writer.written = True
+            if writer is not None and not writer.written:
+                writer.written = clock()

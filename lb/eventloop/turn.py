@@ -54,6 +54,7 @@ class TurningLoop(asyncio.BaseEventLoop):
             when = self._timers.next_when()
             timeout = -1.0 if when is None else min(max(when - self.time(), 0.0), _LONGEST_WAIT)
         batch = poller.wait(timeout, _EVENTS_BATCH)
+        self.outbox.turn_began = self.time()
         try:
             self._dispatch(batch)
         except BaseException:

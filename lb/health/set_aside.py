@@ -123,6 +123,10 @@ class SetAside:
             return "on trial", 0.0
         return "set aside", max(entry.until - now, 0.0)
 
+    def states(self) -> dict[EndpointKey, str]:
+        """Return the states, as `state` names them, of those that are not simply available."""
+        return {key: "on trial" if entry.trial else "set aside" for key, entry in self._entries.items()}
+
     def _update(self, now: float) -> None:
         entries = self._entries
         self.is_empty = not entries

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import NamedTuple
 
 from lb.endpoint import Endpoint
@@ -39,6 +40,8 @@ class ForwardingRules(NamedTuple):
     """The protocols, in lower case, that a connection may be switched to (`allowedUpgrades`)."""
     trusts_client: bool = False
     """Are the X-Forwarded-* fields of this client believed (`trustedProxies`)?"""
+    trace_key: bytes = b""
+    """A secret of this process, if traces begin here where none has begun (`tracing`); else empty."""
 
 
 PLAIN_RULES = ForwardingRules()
@@ -74,6 +77,7 @@ class Request:
         "prefix",
         "rare",
         "request_id",
+        "size",
         "target",
     )
 
@@ -94,6 +98,8 @@ class Request:
         self.persistent = True
         """May another request follow on the client's connection?"""
         self.rare = _NOTHING_RARE
+        self.size = 0
+        """Of its head as it came, in bytes."""
         self.host_at = 0
         """Where in `prefix` the endpoint's address goes as Host, if the client (HTTP/1.0) sent none; else 0."""
 
@@ -109,6 +115,31 @@ class Request:
             host = endpoint.authority.encode()
             prefix = b"%bHost: %b\r\n%b" % (prefix[: self.host_at], host, prefix[self.host_at :])
         return b"%b%b\r\nX-Request-Id: %b\r\n\r\n" % (prefix, forwarded_for, request_id)
+
+
+class UntracedRequest(Request):
+    """A request without `traceparent`, with which a trace begins here."""
+
+    __slots__ = ("_trace_key",)
+
+    def __init__(self, head: RequestHead, framing: Framing, prefix: bytes, trace_key: bytes) -> None:
+        super().__init__(head, framing, prefix)
+        self._trace_key = trace_key
+
+    def head_for(self, endpoint: Endpoint, forwarded_for: bytes, request_id: bytes) -> bytes:
+        """Return the head to send, with a `traceparent` that is the same for every attempt of an exchange."""
+        line = b"\r\ntraceparent: " + traceparent(request_id, self._trace_key)
+        return super().head_for(endpoint, forwarded_for, request_id + line)
+
+
+def traceparent(request_id: bytes, key: bytes) -> bytes:
+    """Return the value of the field for a trace that begins with this request: ids that nobody can foresee, sampled.
+
+    (W3C Trace Context, section 3.2.2: version 00, trace-id, parent-id, trace-flags. With 00 for flags nobody behind us
+    would record it.)
+    """
+    ids = blake2b(request_id, digest_size=24, key=key).hexdigest().encode()
+    return b"00-%b-%b-01" % (ids[:32], ids[32:])
 
 
 def prepare_request(head: RequestHead, rules: ForwardingRules = PLAIN_RULES) -> Request:
@@ -185,7 +216,10 @@ def prepare_request(head: RequestHead, rules: ForwardingRules = PLAIN_RULES) -> 
     kept.append(b"")
     framing_bytes = framing_line(framing) if framing.kind else b""
     prefix = b"".join([start_line, host_line, _CRLF.join(kept), hop, framing_bytes, forwarded_host, tail])
-    request = Request(head, framing, prefix)
+    if rules.trace_key and not any(line[:12].lower() == b"traceparent:" for line in kept):
+        request: Request = UntracedRequest(head, framing, prefix, rules.trace_key)
+    else:
+        request = Request(head, framing, prefix)
     if request_ids and len(request_ids) == 1 and _REQUEST_ID.fullmatch(request_ids[0]):
         request.request_id = request_ids[0]
     request.host_at = len(start_line) if host is None else 0

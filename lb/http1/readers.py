@@ -67,6 +67,7 @@ class RequestReader:
         request = self.get(raw) if len(raw) <= CACHED_HEAD_BYTES else None
         if request is None:
             request = prepare_request(self.parser.request(raw), self._rules)
+            request.size = len(raw)
             if request.framing.kind == NO_BODY:
                 self._cache.offer(raw, request)
         return request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,9 @@ Said = tuple[Any, ...]
 
 
 class Mark:
-    """Who wants to know whether it was written."""
+    """Who wants to know when it was first written to."""
 
-    written = False
+    written = 0.0
 
 
 class Foreign:
@@ -218,7 +219,7 @@ def test_a_failing_send_loses_its_transport_alone(
     outbox.write(failing, b"3", marks[2])
     outbox.flush()
     assert log == [("failing", "fatal", error), ("other", b"2")]
-    assert [mark.written for mark in marks] == [False, True, False]
+    assert [mark.written > 0.0 for mark in marks] == [False, True, False]
     assert reports == []
 
 
@@ -236,7 +237,7 @@ def test_a_failing_write_is_reported_and_the_others_are_written(
     outbox.close(other)
     outbox.flush()
     assert log == [("other", b"o"), ("other", "close")]
-    assert [mark.written for mark in marks] == [False, True]
+    assert [mark.written > 0.0 for mark in marks] == [False, True]
     (report,) = reports
     assert report["exception"] is error
     assert report["transport"] is failing
@@ -253,3 +254,22 @@ def test_what_ends_the_program_is_not_held_up(
     with pytest.raises(last):
         outbox.flush()
     assert reports == []
+
+
+def test_a_mark_keeps_the_time_of_the_first_write(outbox: HeldWrites, log: list[Said]) -> None:
+    transport, mark = Ours(log), Mark()
+    before = time.monotonic()
+    outbox.write(transport, b"1", mark)
+    outbox.flush()
+    first = mark.written
+    assert before <= first <= time.monotonic()
+    outbox.write(transport, b"2", mark)
+    outbox.flush()
+    assert mark.written == first
+
+
+def test_whoever_wants_to_know_is_told_of_each_flush_behind_it(outbox: HeldWrites, log: list[Said]) -> None:
+    outbox.after_flush.append(lambda: log.append(("flushed",)))
+    outbox.write(Ours(log), b"1")
+    outbox.flush()
+    assert log == [("ours", b"1"), ("flushed",)]

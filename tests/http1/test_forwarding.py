@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lb.endpoint import make_endpoint
-from lb.http1.forwarding import Request, prepare_request
+from lb.http1.forwarding import ForwardingRules, Request, prepare_request
 from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, Framing
 from lb.http1.head import HeadLimits, HeadParser
 from lb.http1.message import MessageError
@@ -320,3 +322,43 @@ class TestRequestId:
 
     def test_only_the_one_that_is_given_is_sent(self) -> None:
         assert values(sent(get(b"X-Request-Id: theirs")), b"x-request-id") == [ID]
+
+
+def prepare_traced(*lines: bytes, key: bytes = b"k" * 32) -> Request:
+    raw = b"\r\n".join([b"GET / HTTP/1.1", b"Host: a", *lines, b"", b""])
+    return prepare_request(HeadParser(HeadLimits()).request(raw), ForwardingRules(trace_key=key))
+
+
+def traceparents(request: Request, request_id: bytes) -> list[bytes]:
+    head = request.head_for(make_endpoint("10.0.0.1", 80), b"192.0.2.1", request_id)
+    assert head.endswith(b"\r\n\r\n")
+    assert head.count(b"\r\n\r\n") == 1
+    return [line for line in head.split(b"\r\n") if line.lower().startswith(b"traceparent:")]
+
+
+def test_a_trace_begins_where_none_has_begun() -> None:
+    request = prepare_traced(b"Cookie: traceparent: x")
+    [line] = traceparents(request, b"id-1")
+    assert re.fullmatch(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-01", line)
+    # The same for every attempt, another for every request and in every process.
+    assert traceparents(request, b"id-1") == [line]
+    assert traceparents(request, b"id-2") != [line]
+    assert traceparents(prepare_traced(key=b"l" * 32), b"id-1") != [line]
+    head = request.head_for(make_endpoint("10.0.0.1", 80), b"192.0.2.1", b"id-1")
+    assert b"\r\nX-Request-Id: id-1\r\n" in head
+
+
+@pytest.mark.parametrize("name", [b"traceparent", b"Traceparent", b"TRACEPARENT"])
+def test_a_trace_that_has_begun_goes_on(name: bytes) -> None:
+    line = name + b": 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    assert traceparents(prepare_traced(line), b"id-1") == [line]
+
+
+def test_what_connection_names_is_no_trace() -> None:
+    line = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    [made] = traceparents(prepare_traced(line, b"Connection: traceparent"), b"id-1")
+    assert made != line
+
+
+def test_without_a_key_no_trace_begins() -> None:
+    assert traceparents(prepare_traced(key=b""), b"id-1") == []

@@ -235,6 +235,7 @@ class Balancer:
         try:
             if self._failure is None:
                 eventually(lambda: self.counter(metrics.CONNECTIONS_OPEN) == 0, "the end of all client connections")
+                eventually(self._only_idle_are_open, "the end of all connections to endpoints but idle ones")
                 is_quiet = True
         finally:
             if not self.loop.is_closed():
@@ -246,6 +247,12 @@ class Balancer:
         if self._failure is not None:
             raise self._failure
         self._check_books()
+
+    def _only_idle_are_open(self) -> bool:
+        counters = self.service.metrics
+        keys = counters.known()
+        is_open = sum(counters.values[counters.slot(key) + metrics.OPEN] for key in keys)
+        return is_open == sum(self.service.pool.count(key) for key in keys)
 
     def _ask_to_stop(self, is_quiet: bool) -> None:
         self.server.stop(skip_delay=True)

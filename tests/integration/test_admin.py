@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -238,3 +239,37 @@ def test_http_client_reads_it(balancer: MakeBalancer) -> None:
         client.request("GET", path)
         assert client.getresponse().read()
     client.close()
+
+
+def test_a_scrape_is_made_beside_the_loop(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    """While the loop stands still, whatever is left of an answer is made; and answers come in order."""
+    ports = Ports(balancer, endpoint())
+    client = Client(ports.admin_port)
+    client.send(request("GET", "/metrics", host="localhost") + request("GET", "/livez", host="localhost"))
+    first, second = client.read_response(), client.read_response()
+    assert first.body.startswith(b"# HELP podlb_build_info")
+    assert second.body == b"ok\n"
+    client.close()
+    assert any(thread.name.startswith("admin") for thread in threading.enumerate())
+
+
+def test_a_scrape_whose_client_is_gone(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
+    ports = Ports(balancer, endpoint())
+    for _ in range(20):
+        client = Client(ports.probe_port)
+        client.send(request("GET", "/metrics", host="10.1.2.3"))
+        client.reset()
+    assert ports.probe("/metrics").status == 200
+
+
+def test_a_scrape_that_fails(balancer: MakeBalancer, endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = Ports(balancer, endpoint())
+    ports.lb.expected_errors.append("an answer of the admin port could not be made")
+
+    def fail(*arguments: object) -> tuple[bytes, str]:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("lb.exposition.render", fail)
+    assert ports.probe("/metrics").status == 500
+    monkeypatch.undo()
+    assert ports.probe("/metrics").status == 200
