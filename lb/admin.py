@@ -41,7 +41,7 @@ Answer = tuple[int, bytes, bytes]
 Work = Callable[[], Answer]
 """What an answer takes longer to make than the loop may be held up: for a thread."""
 
-# While a thread works, the loop waits so long at most each time that it wants the interpreter back. That is behind every
+# While a thread works, the loop waits so long at most each time that it wants the interpreter back: behind every
 # system call, eight times for a small request; by default it would be 5 ms.
 _SWITCH_SECONDS = 0.00005
 
