@@ -8,7 +8,6 @@ with browser heads that all differ 35 → 22.5 µs (docs/decisions/0002-writes-a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -66,9 +65,7 @@ class Outbox:
 
     __slots__ = ("_call_soon", "_clock", "_closing", "_held", "after_flush", "turn_began")
 
-    def __init__(
-        self, call_soon: Callable[[Callable[[], None]], object], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object], clock: Callable[[], float]) -> None:
         """`call_soon` has the loop call a function after the callbacks that are due now; `clock` is in seconds."""
         self._call_soon = call_soon
         self._clock = clock

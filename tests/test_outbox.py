@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,7 @@ def _fail(context: dict[str, Any]) -> None:
 
 def general_outbox() -> tuple[AnyOutbox, Loop]:
     loop = Loop()
-    return Outbox(loop.call_soon), loop
+    return Outbox(loop.call_soon, time.monotonic), loop
 
 
 def our_loops_outbox() -> tuple[AnyOutbox, Loop]:

@@ -6,6 +6,8 @@ microseconds of user time, for the small GET unless it says otherwise; `None` wh
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from lb.http1.framing import ChunkedBody, LengthBody, encode_chunk, request_fram
 from lb.http1.head import HeadLimits, HeadParser
 from lb.http1.readers import RequestReader, ResponseReader
 from lb.metrics import ENDED_OK, EXCHANGES, PICKS, RESPONSES, Metrics
+from lb.stopwatch import Stopwatch
 
 _BROWSER = browser_heads(1)[0]
 _RESPONSE_HEAD = RESPONSE[: RESPONSE.index(b"\r\n\r\n") + 4]
@@ -75,6 +78,19 @@ def _make_parts() -> list[Part]:
         values[slot + RESPONSES + 1] += 1
         values[ENDED_OK] += 1
 
+    stopwatch = Stopwatch(metrics, time.monotonic)
+    turns = itertools.cycle([False] * 15 + [True])
+
+    def record() -> None:
+        answered.own_until = 2.0 - answered.own_since - 3.0
+        answered.sent = 200
+        stopwatch.answered(answered)
+        if next(turns):
+            stopwatch.flushed()
+
+    answered = Exchange(request, 1.0, complete=True)
+    answered.slot = slot
+
     def set_deadline() -> None:
         timed.deadline = 1001.0
         if timed.deadline < timed.filed:
@@ -99,6 +115,7 @@ def _make_parts() -> list[Part]:
         Part("pick, 1000 endpoints", lambda: many.pick(None, nobody, 0.0)),
         Part("exchange, its stamps and its end", exchange),
         Part("counters of one exchange", count, 1.0),
+        Part("times and bytes of one exchange, one of 16 in a turn", record, 1.2),
         Part("a deadline set", set_deadline, 0.2),
     ]
 

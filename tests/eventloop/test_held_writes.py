@@ -6,6 +6,7 @@ Our loop has an outbox of its own; on the others it is `lb.outbox`.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.eventloop.conformance import OnLoop, Recorder, attach
 
 def outbox_of(loop: Any) -> AnyOutbox:
     outbox: AnyOutbox | None = getattr(loop, "outbox", None)
-    return outbox or Outbox(loop.call_soon)
+    return outbox or Outbox(loop.call_soon, time.monotonic)
 
 
 @pytest.mark.parametrize("unlucky", [0, 1, 2])
