@@ -54,6 +54,8 @@ class Times:
     def settle(self) -> None:
         """Count what waits: before anybody reads."""
         waiting, values, block = self._waiting, self._values, self.block
+        if not waiting:
+            return
         waiting.sort()
         at, count = 0, len(waiting)
         while at < count:
