@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 from urllib.parse import unquote_to_bytes
 
@@ -21,11 +21,14 @@ from lb.http1.message import MessageError, RequestHead
 from lb.http1.replies import reply
 from lb.proxy import Proxy
 from lb.sockets import reset
+from lb.stats import collect, to_csv
+from lb.stats_model import LogEvent, Stats, to_json
 from lb.why import explain, headline
 
 _LIMITS = HeadLimits(head_bytes=16384, target_bytes=2048, fields=100)
 _TEXT = b"text/plain; charset=utf-8"
 _JSON = b"application/json"
+_CSV = b"text/csv; charset=utf-8"
 _IDLE_SECONDS = 75.0
 _BACKLOG_LIMIT = 16384
 _FAILURES_SHOWN = 50
@@ -34,10 +37,21 @@ Answer = tuple[int, bytes, bytes]
 
 
 class Pages:
-    """What the two ports serve. `is_ready` says whether requests should come here, else why not."""
+    """What the two ports serve. `is_ready` says whether requests should come here, else why not.
 
-    def __init__(self, proxy: Proxy, is_ready: Callable[[], tuple[bool, str]], sync: SyncStatus | None = None) -> None:
+    `recent_events` returns the last lines of the log.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        is_ready: Callable[[], tuple[bool, str]],
+        sync: SyncStatus | None = None,
+        recent_events: Callable[[], Sequence[LogEvent]] = lambda: (),
+    ) -> None:
         self._proxy = proxy
+        self._recent_events = recent_events
+        self._started = proxy.clock()
         self._sync = sync
         self._is_ready = is_ready
         self._pages: dict[bytes, Callable[[RequestHead], Answer]] = {
@@ -45,7 +59,14 @@ class Pages:
             b"/readyz": self._readyz,
             b"/metrics": self._metrics,
         }
-        self._admin_pages = {**self._pages, b"/": self._index, b"/endpoints": self._endpoints, b"/why": self._why}
+        self._admin_pages = {
+            **self._pages,
+            b"/": self._index,
+            b"/endpoints": self._endpoints,
+            b"/stats.csv": self._stats_csv,
+            b"/stats.json": self._stats_json,
+            b"/why": self._why,
+        }
 
     def answer(self, head: RequestHead, *, admin: bool) -> Answer:
         """Return status, content type and content for a request."""
@@ -76,6 +97,16 @@ class Pages:
         accept = b",".join(head.values(b"accept")).decode("latin-1")
         content, content_type = render(self._proxy.service, self._proxy.clock(), accept, self._sync)
         return 200, content_type.encode(), content
+
+    def _stats(self) -> Stats:
+        proxy = self._proxy
+        return collect(proxy.service, proxy.clock(), started=self._started, events=self._recent_events())
+
+    def _stats_json(self, head: RequestHead) -> Answer:
+        return 200, _JSON, to_json(self._stats())
+
+    def _stats_csv(self, head: RequestHead) -> Answer:
+        return 200, _CSV, to_csv(self._stats()).encode()
 
     def _why(self, head: RequestHead) -> Answer:
         failures = self._proxy.history.recorder.failures(_FAILURES_SHOWN)
