@@ -18,6 +18,9 @@ from lb.metrics import Metrics
 from lb.service import Service
 from lb.stats_model import CLASSES, EndpointStats, Histogram, LogEvent, Stats, Times, Totals
 
+_ZEROS = [0] * 64
+"""More than there are counters of an endpoint."""
+
 
 def collect(service: Service[Any], now: float, *, started: float, events: Sequence[LogEvent] = ()) -> Stats:
     """Return what there is to say of `service`; `now` and `started` are on the clock that it is given."""
@@ -25,18 +28,19 @@ def collect(service: Service[Any], now: float, *, started: float, events: Sequen
     counters.settle()
     # (A list is read twice as fast as an array.)
     values = counters.values.tolist()
+    slots = {key: counters.slot(key) for key in counters.known()}
     overhead = _overhead_block(counters)
     return Stats(
         version=__version__,
         uptime=round(now - started, 3),
-        totals=_totals(service, values),
+        totals=_totals(service, values, list(slots.values())),
         times=Times(
             exchange=_histogram(values, metrics.EXCHANGE_TIME),
             first_byte=_histogram(values, metrics.FIRST_BYTE_TIME),
             connect=_histogram(values, metrics.CONNECT_TIME),
             overhead=None if overhead is None else _histogram(values, overhead),
         ),
-        endpoints=_endpoints(service, values, now),
+        endpoints=_endpoints(service, values, slots, now),
         events=list(events),
     )
 
@@ -58,9 +62,8 @@ def _further(counters: Metrics, key: EndpointKey, idle: int) -> tuple[int, int, 
     return 0, 0, None
 
 
-def _totals(service: Service[Any], values: Sequence[int]) -> Totals:
+def _totals(service: Service[Any], values: Sequence[int], slots: Sequence[int]) -> Totals:
     counters = service.metrics
-    slots = [counters.slot(key) for key in counters.known()]
     received, sent = _client_bytes(counters)
     return Totals(
         connections=values[metrics.CONNECTIONS],
@@ -80,27 +83,44 @@ def _totals(service: Service[Any], values: Sequence[int]) -> Totals:
     )
 
 
-def _endpoints(service: Service[Any], values: Sequence[int], now: float) -> list[EndpointStats]:
+def _endpoints(
+    service: Service[Any], values: list[int], slots: dict[EndpointKey, int], now: float
+) -> list[EndpointStats]:
     snapshot = service.snapshot
     states = [service.states.of(endpoint, now) for endpoint in snapshot]
     in_use = [endpoint.weight for endpoint, state in zip(snapshot, states, strict=True) if state.word == AVAILABLE]
     share = 1 / sum(in_use) if sum(in_use) else 0.0
+    # Of an endpoint that has no counters yet zeros are read, which stand behind the others.
+    zeros = len(values)
+    values = values + _ZEROS
     return [
-        _endpoint(service, values, endpoint, state, now, endpoint.weight * share if state.word == AVAILABLE else 0.0)
+        _endpoint(
+            service,
+            values,
+            slots.get(endpoint.key, zeros),
+            endpoint,
+            state,
+            now,
+            endpoint.weight * share if state.word == AVAILABLE else 0.0,
+        )
         for endpoint, state in zip(snapshot, states, strict=True)
     ]
 
 
 def _endpoint(
-    service: Service[Any], values: Sequence[int], endpoint: Endpoint, state: State, now: float, share: float
+    service: Service[Any],
+    values: Sequence[int],
+    slot: int,
+    endpoint: Endpoint,
+    state: State,
+    now: float,
+    share: float,
 ) -> EndpointStats:
-    counters = service.metrics
     key, name, weight, node, zone, _, _ = endpoint
     word, reason, since, seconds_left = state
-    slot = counters.slot(key)
     responses = slot + metrics.RESPONSES
     idle = service.pool.count(key)
-    stale, active, times = _further(counters, key, idle)
+    stale, active, times = _further(service.metrics, key, idle)
     # (By name it would take twice as long.)
     return EndpointStats(
         format_authority(key[1], key[2]),
