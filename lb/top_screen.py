@@ -109,7 +109,8 @@ def frame(view: View | None, *, admin: str, error: str, width: int, height: int 
     hidden = 0
     if height is not None:
         # Lines beside those of endpoints: the head, a blank, the titles; a blank and the events.
-        events = events[-max(min(_MAX_EVENTS, (height - len(parts) - 3) // 3), 0) :]
+        shown = max(min(len(events), (height - len(parts) - 3) // 3), 0)
+        events = events[len(events) - shown :]
         room = max(height - len(parts) - 2 - (len(events) + 1 if events else 0), 1)
         if len(rows) > room:
             hidden = len(rows) - max(room - 1, 1)

@@ -107,7 +107,9 @@ def table(stats: Stats) -> list[dict[str, str]]:
 def test_the_table() -> None:
     total, a, b, c = table(busy())
     assert total["endpoint"] == "TOTAL"
-    assert {name: total[name] for name in ("picks", "2xx", "5xx", "exchanges", "open", "endedOk", "own5xx", "idle")} == {
+    assert {
+        name: total[name] for name in ("picks", "2xx", "5xx", "exchanges", "open", "endedOk", "own5xx", "idle")
+    } == {
         "picks": "8",
         "2xx": "4",
         "5xx": "1",
