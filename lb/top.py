@@ -40,6 +40,8 @@ class Row(NamedTuple):
     """Attempts per second."""
     success: float | None
     """The share of its answers that are not 5xx; what ended without one counts as a failure."""
+    is_timed: bool
+    """Are the times of this endpoint measured?"""
     p50: float | None
     p99: float | None
     in_flight: int
@@ -231,6 +233,7 @@ def _row(before: EndpointStats, after: EndpointStats, total: int, seconds: float
         share=_share(picks, total),
         rate=picks / seconds,
         success=_share(answers - responses.get("5xx", 0), answers + unanswered),
+        is_timed=after.times is not None,
         p50=_quantile(times, 0.5),
         p99=_quantile(times, 0.99),
         in_flight=after.active,

@@ -6,7 +6,7 @@ Colours repeat what words say, so that nothing is lost without them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -30,25 +30,28 @@ class Column(NamedTuple):
     rank: int
     """When there is no room for all, those of the highest rank go first."""
     cell: Callable[[Row], str]
-    is_number: bool = True
+    usual: int
+    """The width that its cells usually need: so columns stay where they are from frame to frame."""
     narrowest: int = 0
-    """It may be cut down to so many characters; 0: it may not."""
+    """It may be cut down to so many characters; 0: it may not, and its cells are numbers."""
+    may_be_empty: bool = False
+    """Is it left out if nothing stands in it?"""
 
 
 COLUMNS = (
-    Column("endpoint", 0, lambda row: row.endpoint, False, 21),
-    Column("state", 0, lambda row: state_of(row), False, 30),
-    Column("share/due", 4, lambda row: f"{_percent(row.share)}/{_percent(row.expected_share)}"),
-    Column("req/s", 1, lambda row: text.rate(row.rate)),
-    Column("success", 1, lambda row: text.share(row.success)),
-    Column("p50", 5, lambda row: text.seconds(row.p50)),
-    Column("p99", 2, lambda row: text.seconds(row.p99)),
-    Column("in flight", 3, lambda row: str(row.in_flight)),
-    Column("reuse", 6, lambda row: text.share(row.reuse)),
-    Column("weight", 10, lambda row: str(row.weight)),
-    Column("pod", 7, lambda row: pod_of(row), False, 12),
-    Column("node", 8, lambda row: row.node, False, 8),
-    Column("zone", 9, lambda row: row.zone, False, 6),
+    Column("endpoint", 0, lambda row: row.endpoint, 0, 21),
+    Column("state", 0, lambda row: state_of(row), 32, 32),
+    Column("share/due", 5, lambda row: f"{_percent(row.share)}/{_percent(row.expected_share)}", 9),
+    Column("req/s", 1, lambda row: text.rate(row.rate), 6),
+    Column("success", 1, lambda row: text.share(row.success), 7),
+    Column("p50", 6, lambda row: text.seconds(row.p50) if row.is_timed else "", 7, may_be_empty=True),
+    Column("p99", 2, lambda row: text.seconds(row.p99) if row.is_timed else "", 7, may_be_empty=True),
+    Column("active", 3, lambda row: f"{row.in_flight:,}", 6),
+    Column("reuse", 7, lambda row: _percent(row.reuse), 5),
+    Column("weight", 10, lambda row: str(row.weight), 6),
+    Column("pod", 4, lambda row: pod_of(row), 0, 12, may_be_empty=True),
+    Column("node", 8, lambda row: row.node, 0, 8, may_be_empty=True),
+    Column("zone", 9, lambda row: row.zone, 0, 6, may_be_empty=True),
 )
 
 
@@ -72,14 +75,14 @@ def _percent(value: float | None) -> str:
 def choose_columns(rows: Sequence[Row], width: int) -> list[tuple[Column, int]]:
     """Return the columns that fit into `width` characters, in order, each with its width.
 
-    A column in which nothing stands is left out. What may be cut is cut only when those of the lowest rank need it.
+    A column in which nothing stands may be left out. What may be cut is cut only when those of the lowest rank need it.
     """
     chosen = []
     for column in COLUMNS:
         cells = [column.cell(row) for row in rows]
-        if not column.rank or any(cell not in ("", "-", "-/0%") for cell in cells):
+        if any(cells) or not column.may_be_empty:
             longest = _LONGEST_STATE if column.title == "state" else _LONGEST_NAME
-            wanted = min(max(map(len, (column.title, *cells))), longest)
+            wanted = min(max(column.usual, *map(len, (column.title, *cells))), longest)
             chosen.append((column, wanted))
     # What a column takes at least, and a space between two.
     needed = [min(wanted, column.narrowest or wanted) for column, wanted in chosen]
@@ -165,17 +168,19 @@ def _table(rows: Sequence[Row], width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     columns = choose_columns(rows, width)
     for column, wide in columns:
-        side = "right" if column.is_number else "left"
-        table.add_column(column.title, justify=side, no_wrap=True, overflow="ellipsis", width=wide)  # type: ignore[arg-type]
+        side: Literal["left", "right"] = "left" if column.narrowest else "right"
+        table.add_column(column.title, justify=side, no_wrap=True, overflow="ellipsis", width=wide)
     for row in rows:
-        table.add_row(*(_cell(column, row) for column, _ in columns))
+        table.add_row(*(_cell(column, row, wide) for column, wide in columns))
     return table
 
 
-def _cell(column: Column, row: Row) -> Text:
+def _cell(column: Column, row: Row, width: int) -> Text:
+    cell = column.cell(row)
     if column.title == "state":
-        return Text(column.cell(row), style=_STATE_COLOURS.get(row.state, ""))
-    return Text(column.cell(row))
+        return Text(cell, style=_STATE_COLOURS.get(row.state, ""))
+    # The names of pods differ at their ends.
+    return Text(cell if len(cell) <= width else f"…{cell[len(cell) - width + 1 :]}")
 
 
 def _event(time: str, level: str, component: str, message: str) -> Text:
