@@ -136,7 +136,7 @@ def fetch(admin: str) -> Stats:
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
     """Have keys come one by one; yield what waits so many seconds, and says whether q was pressed meanwhile."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         yield _sleep
         return
     fd = sys.stdin.fileno()

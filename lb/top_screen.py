@@ -19,7 +19,7 @@ from lb.top import Row, View, worst_first
 _MAX_EVENTS = 8
 _LEVEL_COLOURS = {"WARN": "yellow", "ERROR": "red"}
 _STATE_COLOURS = {"available": "green", "set aside": "red", "on trial": "yellow", "not ready": "yellow"}
-_LONGEST_STATE = 48
+_LONGEST_STATE = 46
 _LONGEST_NAME = 40
 
 
@@ -40,7 +40,7 @@ class Column(NamedTuple):
 
 COLUMNS = (
     Column("endpoint", 0, lambda row: row.endpoint, 0, 21),
-    Column("state", 0, lambda row: state_of(row), 32, 32),
+    Column("state", 0, lambda row: state_of(row), 40, 32),
     Column("share/due", 5, lambda row: f"{_percent(row.share)}/{_percent(row.expected_share)}", 9),
     Column("req/s", 1, lambda row: text.rate(row.rate), 6),
     Column("success", 1, lambda row: text.share(row.success), 7),
@@ -60,7 +60,7 @@ def state_of(row: Row) -> str:
     found = f"{row.state} {text.age(row.since)}"
     if row.reason:
         found += f": {row.reason}"
-    return f"{found}, again in {row.seconds_left:.0f} s" if row.seconds_left >= 0.5 else found
+    return f"{found}, {row.seconds_left:.0f} s left" if row.seconds_left >= 0.5 else found
 
 
 def pod_of(row: Row) -> str:

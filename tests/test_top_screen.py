@@ -69,7 +69,7 @@ def test_all_of_it_where_there_is_room() -> None:
         assert f" {title}" in f" {text}"
     for word in ("backend-5d9c8b7f4-00001", "node-1", "zone-a", "50.0 %", "99%", "33%/0%"):
         assert word in text
-    assert "set aside 6 s: connect refused, again in 2 s" in text
+    assert "set aside 6 s: connect refused, 2 s left" in text
     assert "available 1 min" in text
     assert "09:30:00 WARN proxy: endpoint 19 is set aside" in text
 
