@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import http.client
 import os
-import select
 import signal
 import sys
-import termios
 import time
-import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +15,7 @@ from typing import Protocol
 
 from lb.stats_model import NotStatsError, Stats, from_json
 from lb.top import View, view
+from lb.top_keys import Key, keys
 
 _TIMEOUT_SECONDS = 2.0
 _SHORTEST_INTERVAL = 0.1
@@ -47,8 +45,16 @@ def run_top(arguments: Sequence[str]) -> int:
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_NO_TERMINAL
     top = Top(options.admin, options.interval)
     try:
-        with _ended_by_sigterm(), Screen(whole=not options.once, width=width) as screen:
-            return top.show_once(screen) if options.once else top.show_on(screen)
+        with _ended_by_sigterm():
+            if options.once:
+                return top.show_once(Screen(whole=False, width=width))
+            while True:
+                with Screen(whole=True, width=width) as screen, keys() as key_within:
+                    key = top.show_on(screen, key_within)
+                if key is Key.QUIT:
+                    return 0
+                # As the terminal would do it, but with the terminal as it was; goes on from here later.
+                os.kill(0, signal.SIGTSTP)
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
@@ -92,19 +98,19 @@ class Top:
         screen.show(self._view, admin=self._admin, error="")
         return 0
 
-    def show_on(self, screen: Draws) -> int:
-        """Show one frame after the other until q is pressed; return the exit code."""
-        with _keys() as is_asked_to_end:
-            while True:
-                began = time.monotonic()
-                error = ""
-                try:
-                    self._ask()
-                except UnreachableError as why:
-                    error = str(why)
-                screen.show(self._view, admin=self._admin, error=error)
-                if is_asked_to_end(max(began + self._interval - time.monotonic(), 0.0)):
-                    return 0
+    def show_on(self, screen: Draws, key_within: Callable[[float], Key]) -> Key:
+        """Show one frame after the other until a key is pressed that ends or suspends it; return which."""
+        while True:
+            began = time.monotonic()
+            error = ""
+            try:
+                self._ask()
+            except UnreachableError as why:
+                error = str(why)
+            screen.show(self._view, admin=self._admin, error=error)
+            key = key_within(max(began + self._interval - time.monotonic(), 0.0))
+            if key is not Key.NONE:
+                return key
 
     def _ask(self) -> None:
         stats = fetch(self._admin)
@@ -131,36 +137,6 @@ def fetch(admin: str) -> Stats:
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = error.strerror if isinstance(error, OSError) else None
         raise UnreachableError(why or str(error) or type(error).__name__) from None
-
-
-@contextmanager
-def _keys() -> Iterator[Callable[[float], bool]]:
-    """Have keys come one by one; yield what waits so many seconds, and says whether q was pressed meanwhile."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        yield _sleep
-        return
-    fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
-    try:
-        tty.setcbreak(fd, termios.TCSANOW)
-        yield lambda seconds: _is_q_pressed(fd, seconds)
-    finally:
-        termios.tcsetattr(fd, termios.TCSANOW, before)
-
-
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
-
-
-def _is_q_pressed(fd: int, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while True:
-        if not select.select([fd], [], [], max(end - time.monotonic(), 0.0))[0]:
-            return False
-        keys = os.read(fd, 64)
-        if not keys or b"q" in keys.lower():
-            return True
 
 
 @contextmanager

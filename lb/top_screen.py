@@ -197,14 +197,15 @@ def _cut(line: Text, width: int) -> Text:
 class Screen:
     """The terminal while `podlb top` runs: another screen, and afterwards everything as it was.
 
-    Where stdout is no terminal, frames follow one another as plain text, as wide as `COLUMNS` says.
+    Where stdout is no terminal, or one that can't move its cursor, frames follow one another as plain text, as wide as
+    `COLUMNS` says.
     """
 
     def __init__(self, *, whole: bool, width: int | None = None) -> None:
         """`whole`: take the whole screen, if there is one. `width` is for what is no terminal."""
         self._console = Console(highlight=False, width=width)
-        self._is_whole = whole and self._console.is_terminal
-        self._live = Live(console=self._console, screen=True, auto_refresh=False) if self._is_whole else None
+        is_whole = whole and self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = Live(console=self._console, screen=True, auto_refresh=False) if is_whole else None
 
     def __enter__(self) -> Screen:
         if self._live is not None:

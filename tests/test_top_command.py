@@ -16,6 +16,7 @@ from lb import top_command
 from lb.stats_model import to_json
 from lb.top import View
 from lb.top_command import Top, UnreachableError, fetch, run_top
+from lb.top_keys import Key
 from tests.fakes import free_port
 from tests.test_stats_model import endpoint_stats, stats
 
@@ -71,16 +72,13 @@ LATER = stats(endpoint_stats(), uptime=7.0, exchanges=30)
 
 
 class Screen:
-    """Keeps what it is shown; raises KeyboardInterrupt after so many frames."""
+    """Keeps what it is shown."""
 
-    def __init__(self, frames: int = 1) -> None:
+    def __init__(self) -> None:
         self.shown: list[tuple[View | None, str]] = []
-        self._frames = frames
 
     def show(self, view: View | None, *, admin: str, error: str) -> None:
         self.shown.append((view, error))
-        if len(self.shown) >= self._frames:
-            raise KeyboardInterrupt
 
 
 def test_what_is_fetched(answers: Any) -> None:
@@ -108,7 +106,7 @@ def test_an_address_that_is_none(admin: str) -> None:
 
 
 def test_once_is_the_difference_of_two(answers: Any) -> None:
-    screen = Screen(2)
+    screen = Screen()
     top = Top(answers((200, to_json(EARLIER)), (200, to_json(LATER))).admin, 0.01)
     assert top.show_once(screen) == 0
     ((shown, error),) = screen.shown
@@ -116,12 +114,18 @@ def test_once_is_the_difference_of_two(answers: Any) -> None:
     assert (shown.rate, error) == (10.0, "")
 
 
-def test_on_and_on(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+def test_on_and_on(answers: Any) -> None:
     server = answers((200, to_json(EARLIER)), (500, b""), (200, to_json(LATER)))
-    screen = Screen(3)
-    with pytest.raises(KeyboardInterrupt):
-        Top(server.admin, 0.01).show_on(screen)
+    screen = Screen()
+    keys = iter([Key.NONE, Key.NONE, Key.SUSPEND])
+    waits: list[float] = []
+
+    def key_within(seconds: float) -> Key:
+        waits.append(seconds)
+        return next(keys)
+
+    assert Top(server.admin, 5.0).show_on(screen, key_within) is Key.SUSPEND
+    assert all(0 < seconds <= 5 for seconds in waits)
     first, second, third = screen.shown
     assert first[0] is not None
     assert first[0].is_first

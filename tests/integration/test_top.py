@@ -118,10 +118,10 @@ def test_once_with_somebody_else() -> None:
 class Terminal:
     """`podlb top` on a terminal of its own. `text` is what it has written so far."""
 
-    def __init__(self, *arguments: str, columns: int = 120, lines: int = 30) -> None:
+    def __init__(self, *arguments: str, term: str = "xterm-256color") -> None:
         self.text = ""
         self.ours, self.theirs = pty.openpty()
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
         self.modes_before = termios.tcgetattr(self.theirs)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lb", "top", *arguments],
@@ -129,7 +129,7 @@ class Terminal:
             stdout=self.theirs,
             stderr=self.theirs,
             cwd=ROOT,
-            env=_without_settings() | {"TERM": "xterm-256color"},
+            env=_without_settings() | {"TERM": term},
             start_new_session=True,
             # So that Ctrl-C is a signal, as on any terminal.
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
@@ -147,7 +147,7 @@ class Terminal:
     def wait_for(self, pattern: str, count: int = 1) -> None:
         """Read until so many matches of `pattern` have been written."""
         deadline = time.monotonic() + DEADLINE
-        while len(re.findall(pattern, self.text)) < count:
+        while len(re.findall(pattern, self.text, re.DOTALL)) < count:
             left = deadline - time.monotonic()
             assert left > 0, f"no {pattern!r} ({count} times) in {self.text[-3000:]!r}"
             if select.select([self.ours], [], [], left)[0]:
@@ -155,8 +155,8 @@ class Terminal:
 
     def ends(self) -> int:
         """Return its exit code; the terminal must be as it was before."""
-        self.wait_for(r"\x1b\[\?1049l")
-        self.wait_for(r"\x1b\[\?25h")
+        self.wait_for(r"\x1b\[\?1049l(?!.*\x1b\[\?1049h)")
+        self.wait_for(r"\x1b\[\?25h(?!.*\x1b\[\?25l)")
         code = self.process.wait(DEADLINE)
         assert termios.tcgetattr(self.theirs) == self.modes_before
         return code
@@ -193,6 +193,26 @@ def test_it_goes_on_trying() -> None:
             os.write(terminal.ours, b"q")
             assert terminal.ends() == 0
             assert f"{admin} can't be asked: Connection refused" in terminal.text
+
+
+def test_suspended_it_leaves_the_terminal_as_it_was() -> None:
+    # (Alone in its session it is not stopped by the signal that it sends itself, and goes on at once.)
+    with Terminal(f"--admin=127.0.0.1:{free_port()}", "--interval=0.1") as terminal:
+        terminal.wait_for("trying again")
+        os.write(terminal.ours, b"\x1a")
+        terminal.wait_for(r"\x1b\[\?1049l")
+        terminal.wait_for(r"\x1b\[\?1049h", 2)
+        terminal.wait_for("trying again", 3)
+        os.write(terminal.ours, b"q")
+        assert terminal.ends() == 0
+
+
+def test_on_a_terminal_that_cannot_move_its_cursor() -> None:
+    with Terminal(f"--admin=127.0.0.1:{free_port()}", "--interval=0.1", term="dumb") as terminal:
+        terminal.wait_for("trying again", 2)
+        os.write(terminal.ours, b"q")
+        assert terminal.process.wait(DEADLINE) == 0
+        assert "\x1b[?" not in terminal.text
 
 
 def test_nobody_to_ask_on_a_terminal() -> None:
