@@ -57,7 +57,9 @@ def _client_bytes(counters: Metrics) -> tuple[int, int]:
     return 0, 0
 
 
-def _further(counters: Metrics, key: EndpointKey, idle: int) -> tuple[int, int, int | None]:
+def _further(
+    counters: Metrics, key: EndpointKey, values: Sequence[int], slot: int, idle: int
+) -> tuple[int, int, int | None]:
     """Return the stale connections to an endpoint, the active ones, and the place of its histogram."""
     return 0, 0, None
 
@@ -120,7 +122,7 @@ def _endpoint(
     word, reason, since, seconds_left = state
     responses = slot + metrics.RESPONSES
     idle = service.pool.count(key)
-    stale, active, times = _further(service.metrics, key, idle)
+    stale, active, times = _further(service.metrics, key, values, slot, idle)
     # (By name it would take twice as long.)
     return EndpointStats(
         format_authority(key[1], key[2]),
