@@ -11,7 +11,7 @@ import ipaddress
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import cast
@@ -24,7 +24,10 @@ from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.message import MessageError, RequestHead
 from lb.http1.replies import reply
 from lb.proxy import Proxy
+from lb.reading import Reading, read
 from lb.sockets import reset
+from lb.stats import collect, to_csv
+from lb.stats_model import LogEvent, to_json
 from lb.why import explain, headline
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 _LIMITS = HeadLimits(head_bytes=16384, target_bytes=2048, fields=100)
 _TEXT = b"text/plain; charset=utf-8"
 _JSON = b"application/json"
+_CSV = b"text/csv; charset=utf-8"
 _IDLE_SECONDS = 75.0
 _BACKLOG_LIMIT = 16384
 _FAILURES_SHOWN = 50
@@ -47,7 +51,10 @@ _SWITCH_SECONDS = 0.00005
 
 
 class Pages:
-    """What the two ports serve. `is_ready` says whether requests should come here, else why not."""
+    """What the two ports serve. `is_ready` says whether requests should come here, else why not.
+
+    `dropped_lines` returns how many lines of logs were dropped, `recent_events` the last of those of the log.
+    """
 
     def __init__(
         self,
@@ -55,9 +62,11 @@ class Pages:
         is_ready: Callable[[], tuple[bool, str]],
         sync: SyncStatus | None = None,
         dropped_lines: Callable[[], int] = lambda: 0,
+        recent_events: Callable[[], Sequence[LogEvent]] = lambda: (),
     ) -> None:
-        """`dropped_lines` returns how many lines of logs were dropped."""
         self._proxy = proxy
+        self._recent_events = recent_events
+        self._started = proxy.clock()
         self._sync = sync
         self._is_ready = is_ready
         self._dropped_lines = dropped_lines
@@ -67,7 +76,14 @@ class Pages:
             b"/readyz": self._readyz,
             b"/metrics": self._metrics,
         }
-        self._admin_pages = {**self._pages, b"/": self._index, b"/endpoints": self._endpoints, b"/why": self._why}
+        self._admin_pages = {
+            **self._pages,
+            b"/": self._index,
+            b"/endpoints": self._endpoints,
+            b"/stats.csv": self._stats_csv,
+            b"/stats.json": self._stats_json,
+            b"/why": self._why,
+        }
 
     def answer(self, head: RequestHead, *, admin: bool) -> Answer | Work:
         """Return what is answered to a request, or what makes it."""
@@ -104,18 +120,29 @@ class Pages:
     def _index(self, head: RequestHead) -> Answer:
         return 200, _TEXT, b"podlb\n" + b"".join(b"%b\n" % name for name in sorted(self._admin_pages) if name != b"/")
 
+    def _read(self) -> Reading:
+        return read(self._proxy.service, self._proxy.clock())
+
     def _metrics(self, head: RequestHead) -> Work:
         # (With the library behind it, it takes 20 ms to import.)
-        from lb.exposition import freeze, render
+        from lb.exposition import Scrape, render
 
         accept = b",".join(head.values(b"accept")).decode("latin-1")
-        scrape = freeze(self._proxy.service, self._proxy.clock(), self._sync, self._dropped_lines())
+        scrape = Scrape(self._read(), self._dropped_lines(), self._sync)
 
         def work() -> Answer:
             content, content_type = render(scrape, accept)
             return 200, content_type.encode(), content
 
         return work
+
+    def _stats_json(self, head: RequestHead) -> Work:
+        reading, events = self._read(), self._recent_events()
+        return lambda: (200, _JSON, to_json(collect(reading, started=self._started, events=events)))
+
+    def _stats_csv(self, head: RequestHead) -> Work:
+        reading = self._read()
+        return lambda: (200, _CSV, to_csv(collect(reading, started=self._started)).encode())
 
     def _why(self, head: RequestHead) -> Answer:
         failures = self._proxy.history.recorder.failures(_FAILURES_SHOWN)

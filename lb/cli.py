@@ -20,11 +20,12 @@ from lb.config_sources import LoadedConfig, describe, load_config
 from lb.eventloop import LoopUnavailableError, new_event_loop, resolve_loop_name
 from lb.listener import ListenError
 from lb.logs import LogWriter, start_logging
+from lb.recent_events import RecentEvents
 from lb.server import Server, StartError
 
 log = logging.getLogger(__name__)
 
-_COMMANDS = ("run", "check", "demo", "why")
+_COMMANDS = ("run", "check", "demo", "why", "top")
 _SPARE_DESCRIPTORS = 64
 
 
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from lb.why_command import run_why
 
             return run_why(arguments)
+        if command == "top":
+            from lb.top_command import run_top
+
+            return run_top(arguments)
         loaded = _load(command, arguments)
         if command == "check":
             return _check(loaded)
@@ -66,9 +71,9 @@ class _Parser(argparse.ArgumentParser):
 def _load(command: str, arguments: list[str]) -> LoadedConfig:
     parser = _Parser(
         prog=f"podlb {command}",
-        usage="podlb [run | check | demo | why] [--config FILE] [--KEY VALUE ...]",
+        usage="podlb [run | check | demo | why | top] [--config FILE] [--KEY VALUE ...]",
         description="Balance HTTP over endpoints. `check` prints the configuration in force; `demo` tries it out here; "
-        "`why ID` tells why a request went as it did.",
+        "`why ID` tells why a request went as it did; `top` shows a running podlb.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"podlb {__version__}")
@@ -93,17 +98,26 @@ def _check(loaded: LoadedConfig) -> int:
 def _run(config: Config) -> int:
     loop = new_event_loop(config.loop)
     writer = start_logging(config.log_level)
+    events = RecentEvents()
+    logging.getLogger("lb").addHandler(events)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(_serve(config, loop, writer))
+            runner.run(_serve(config, loop, writer, events))
     finally:
+        logging.getLogger("lb").removeHandler(events)
         writer.close(1.0)
     return 0
 
 
-async def _serve(config: Config, loop: asyncio.AbstractEventLoop, writer: LogWriter) -> None:
+async def _serve(config: Config, loop: asyncio.AbstractEventLoop, writer: LogWriter, events: RecentEvents) -> None:
     log.info("podlb %s, loop %s, parser %s", __version__, resolve_loop_name(config.loop), config.parser)
-    server = Server(_fit_descriptors(config), loop, write_line=writer.write_line, dropped_lines=lambda: writer.dropped)
+    server = Server(
+        _fit_descriptors(config),
+        loop,
+        write_line=writer.write_line,
+        dropped_lines=lambda: writer.dropped,
+        recent_events=events.last,
+    )
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     loop.add_signal_handler(signal.SIGINT, lambda: server.stop(skip_delay=True))
     loop.add_signal_handler(signal.SIGHUP, server.reload)

@@ -1,6 +1,6 @@
 """SHELL: /metrics, rendered by prometheus_client from our own array. Imported at the first scrape.
 
-`freeze` copies what is to be told, in the loop's thread; `render` makes text of it, in any other.
+`render` makes text of a reading, in a thread of its own.
 
 The samples of endpoints we write ourselves, behind the headers that prometheus_client makes: it takes 13 µs a sample,
 which is 0.3 s with 1,000 endpoints, and this 0.5. That both say the same is tested.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import ProcessCollector, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -18,9 +18,10 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from lb import __version__, histogram, metrics
 from lb.discovery.status import SyncStatus
-from lb.endpoint import Endpoint, EndpointKey, Snapshot, format_authority
+from lb.endpoint import Endpoint, EndpointKey, format_authority
 from lb.errors import BASE_WORDS
-from lb.service import Service
+from lb.health.states import AVAILABLE, State
+from lb.reading import Reading
 
 _PER_ENDPOINT = (
     ("podlb_picks", "Attempts that went to the endpoint.", metrics.PICKS),
@@ -53,54 +54,12 @@ GONE = "gone"
 
 
 class Scrape(NamedTuple):
-    """What there is to tell at one moment, as nobody changes it any more."""
+    """What there is to tell at one moment."""
 
-    values: array[int]
-    """The counters, as `Metrics` keeps them."""
-    slots: dict[EndpointKey, int]
-    """The endpoints that have counters, and the place of theirs."""
-    times: dict[int, int]
-    """The place of an endpoint's counters → that of its histogram."""
-    endpoints: Snapshot
-    out: dict[EndpointKey, str]
-    """The states of those that are ready and get no picks, or only one on trial."""
-    idle: dict[EndpointKey, int]
-    """How many connections idle, to those to whom any does."""
-    endings: list[tuple[str, int]]
-    failures: list[tuple[str, int, int]]
-    has_folded: bool
-    exchanges_open: int
-    waiting: int
-    is_panicking: bool
-    dropped_lines: int
-    now: float
-    sync: SyncStatus | None
-
-
-def freeze(service: Service[Any], now: float, sync: SyncStatus | None = None, dropped_lines: int = 0) -> Scrape:
-    """Return what is to be told of a service at `now`; `dropped_lines` is how many log lines were dropped.
-
-    In the thread of the event loop: with 1,000 endpoints it takes 0.3 ms of it.
-    """
-    counters = service.metrics
-    counters.settle()
-    return Scrape(
-        values=counters.values[:],
-        slots=counters.slots(),
-        times={slot: times.block for slot, times in counters.endpoint_times.items()},
-        endpoints=service.snapshot,
-        out=service.set_aside.states(),
-        idle=service.pool.counts(),
-        endings=list(counters.endings()),
-        failures=list(counters.attempt_failures()),
-        has_folded=counters.has_folded,
-        exchanges_open=counters.exchanges_open,
-        waiting=len(service.waiting),
-        is_panicking=service.is_panicking,
-        dropped_lines=dropped_lines,
-        now=now,
-        sync=sync,
-    )
+    reading: Reading
+    dropped_lines: int = 0
+    """How many lines of logs were dropped so far."""
+    sync: SyncStatus | None = None
 
 
 class _Process(Collector):
@@ -108,6 +67,7 @@ class _Process(Collector):
 
     def __init__(self, scrape: Scrape) -> None:
         self._scrape = scrape
+        self._reading = scrape.reading
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
@@ -117,8 +77,8 @@ class _Process(Collector):
             yield from self._discovery(self._scrape.sync)
 
     def _counters(self) -> Iterator[Metric]:
-        scrape = self._scrape
-        values = scrape.values
+        scrape, reading = self._scrape, self._reading
+        values = reading.values
         info = GaugeMetricFamily("podlb_build_info", "The version that runs.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
@@ -138,8 +98,8 @@ class _Process(Collector):
         )
         yield counter("sent_bytes", "Responses, heads and bodies; bytes of tunnels.", values[metrics.SENT_BYTES])
         yield counter("exchanges", "Requests that came in.", values[metrics.EXCHANGES])
-        yield gauge("exchanges_open", "Requests that are being served.", scrape.exchanges_open)
-        yield gauge("waiting", "Requests that wait for an endpoint.", scrape.waiting)
+        yield gauge("exchanges_open", "Requests that are being served.", reading.exchanges_open)
+        yield gauge("waiting", "Requests that wait for an endpoint.", reading.waiting)
         yield counter(
             "evictions",
             "Client connections without an exchange that were closed to make room for new ones.",
@@ -156,7 +116,7 @@ class _Process(Collector):
         own.add_metric(["5xx"], values[metrics.OWN_REPLIES_5XX])
         yield own
         ends = CounterMetricFamily("podlb_exchange_ends", "Requests that ended, by end reason.", labels=["reason"])
-        for word, count in scrape.endings:
+        for word, count in reading.endings:
             # What can be bad about messages is a long list, of which nearly nothing ever happens.
             if count or word in BASE_WORDS:
                 ends.add_metric([word], count)
@@ -165,19 +125,19 @@ class _Process(Collector):
         retried = CounterMetricFamily(
             "podlb_retried_attempts", "Attempts that failed and were followed by another, by how.", labels=["reason"]
         )
-        for word, failures, retries in scrape.failures:
+        for word, failures, retries in reading.failures:
             failed.add_metric([word], failures)
             retried.add_metric([word], retries)
         yield failed
         yield retried
 
     def _times(self) -> Iterator[Metric]:
-        scrape = self._scrape
-        values = scrape.values
+        reading = self._reading
+        values = reading.values
         yield _histogram(
             "podlb_exchange_seconds",
             "From a request head to the end of the exchange; not tunnels.",
-            metrics.exchange_block(values, scrape.times.values()),
+            metrics.exchange_block(values, reading.times.values()),
         )
         for name, text, block in _TIMES:
             yield _histogram(name, text, values[block : block + histogram.BLOCK])
@@ -187,7 +147,7 @@ class _Process(Collector):
             return GaugeMetricFamily(f"podlb_discovery_{name}", text, value=value)
 
         if sync.last_sync is not None:
-            age = max(self._scrape.now - sync.last_sync, 0.0)
+            age = max(self._reading.now - sync.last_sync, 0.0)
             yield gauge("last_sync_age_seconds", "Since the API server last said anything.", age)
         restarts = CounterMetricFamily(
             "podlb_discovery_watch_restarts", "Watches that ended and began anew, by reason.", labels=["reason"]
@@ -204,10 +164,10 @@ class _Process(Collector):
         yield states
         yield gauge("watch_forbidden", "1 if the permission to watch is missing.", float(sync.is_watch_forbidden))
         taken = sync.snapshot_taken
-        age = 0.0 if taken is None else max(self._scrape.now - taken, 0.0)
+        age = 0.0 if taken is None else max(self._reading.now - taken, 0.0)
         yield gauge("snapshot_age_seconds", "Age of the snapshot file that serves; 0: none does.", age)
         yield gauge(
-            "panic", "1 if endpoints are used that are not ready, since none is.", float(self._scrape.is_panicking)
+            "panic", "1 if endpoints are used that are not ready, since none is.", float(self._reading.is_panicking)
         )
 
 
@@ -219,14 +179,14 @@ def _histogram(name: str, text: str, block: Sequence[int]) -> Metric:
     return family
 
 
-def endpoint_families(scrape: Scrape) -> Iterator[tuple[Metric, list[str]]]:
+def endpoint_families(reading: Reading) -> Iterator[tuple[Metric, list[str]]]:
     """Yield for each family of endpoints its header, as a family without samples, and its samples as lines.
 
     (A tuple for each sample would have the garbage collector look at all of them, while the loop waits.)
     """
-    values = scrape.values
-    known = [(_labels(key), slot) for key, slot in scrape.slots.items()]
-    if scrape.has_folded:
+    values = reading.values
+    known = [(_labels(key), slot) for key, slot in reading.slots.items()]
+    if reading.has_folded:
         known.append((_labels(("", GONE, 0)), metrics.GONE_SLOT))
     for name, text, offset in _PER_ENDPOINT:
         yield (
@@ -241,7 +201,7 @@ def endpoint_families(scrape: Scrape) -> Iterator[tuple[Metric, list[str]]]:
             for at, name in enumerate(_CLASSES)
         ],
     )
-    rows = [_Row(endpoint, scrape) for endpoint in scrape.endpoints]
+    rows = [_Row(*both, reading) for both in zip(reading.endpoints, reading.states, strict=True)]
     yield (
         GaugeMetricFamily("podlb_pool_idle", "Idle connections to the endpoint."),
         [f"podlb_pool_idle{{{row.labels}}} {row.idle}" for row in rows],
@@ -256,20 +216,20 @@ def endpoint_families(scrape: Scrape) -> Iterator[tuple[Metric, list[str]]]:
     )
     yield (
         GaugeMetricFamily("podlb_endpoint_available", "1 if the endpoint gets picks, 0 if not."),
-        [f"podlb_endpoint_available{{{row.labels}}} {int(row.state == 'available')}" for row in rows],
+        [f"podlb_endpoint_available{{{row.labels}}} {int(row.state == AVAILABLE)}" for row in rows],
     )
     yield (
         GaugeMetricFamily("podlb_endpoint_state", "1, for the state that the endpoint is in."),
         [f'podlb_endpoint_state{{{row.labels},state="{row.state}"}} 1' for row in rows],
     )
-    if scrape.times:
+    if reading.times:
         yield (
             HistogramMetricFamily("podlb_endpoint_seconds", "As podlb_exchange_seconds, by endpoint."),
             [
                 line
                 for labels, slot in known
-                if slot in scrape.times
-                for line in _endpoint_histogram(labels, values, scrape.times[slot])
+                if slot in reading.times
+                for line in _endpoint_histogram(labels, values, reading.times[slot])
             ],
         )
 
@@ -277,14 +237,14 @@ def endpoint_families(scrape: Scrape) -> Iterator[tuple[Metric, list[str]]]:
 class _Row:
     """An endpoint of now."""
 
-    def __init__(self, endpoint: Endpoint, scrape: Scrape) -> None:
+    def __init__(self, endpoint: Endpoint, state: State, reading: Reading) -> None:
         key = endpoint.key
-        slot = scrape.slots.get(key)
+        slot = reading.slots.get(key)
         self.labels = _labels(key)
         self.weight = endpoint.weight
-        self.state = scrape.out.get(key, "available") if endpoint.ready else "not ready"
-        self.idle = scrape.idle.get(key, 0)
-        self.active = 0 if slot is None else max(scrape.values[slot + metrics.OPEN] - self.idle, 0)
+        self.state = state.word
+        self.idle = reading.idle.get(key, 0)
+        self.active = 0 if slot is None else max(reading.values[slot + metrics.OPEN] - self.idle, 0)
 
 
 def _endpoint_histogram(labels: str, values: array[int], block: int) -> list[str]:
@@ -334,7 +294,7 @@ def render(scrape: Scrape, accept: str) -> tuple[bytes, str]:
     whole = page(_Process(scrape), ProcessCollector(registry=None))
     is_open_metrics = whole.endswith(_END)
     parts = [whole.removesuffix(_END)]
-    for family, lines in endpoint_families(scrape):
+    for family, lines in endpoint_families(scrape.reading):
         parts.append(page(_Families([family])).removesuffix(_END))
         if lines:
             parts.append("\n".join([*lines, ""]).encode())
@@ -343,4 +303,4 @@ def render(scrape: Scrape, accept: str) -> tuple[bytes, str]:
     return b"".join(parts), content_type
 
 
-__all__ = ["freeze", "render"]
+__all__ = ["Scrape", "render"]

@@ -61,6 +61,11 @@ def _escape_one(match: re.Match[str]) -> str:
     return f"\\x{ord(character):02x}" if character <= "\xff" else f"\\u{ord(character):04x}"
 
 
+def level_name(record: logging.LogRecord) -> str:
+    """Return the level as the log writes it: DEBUG, INFO, WARN, ERROR."""
+    return _LEVEL_NAMES.get(record.levelno) or ("ERROR" if record.levelno > logging.ERROR else record.levelname)
+
+
 class LineFormatter(logging.Formatter):
     """Makes a record into its line, without the final newline.
 
@@ -75,22 +80,30 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        message = escape(_cut(record.getMessage()))
-        level = _LEVEL_NAMES.get(record.levelno) or ("ERROR" if record.levelno > logging.ERROR else record.levelname)
         line = (
             f"[{self._component}] {self._timestamps.text(record.created)} "
-            f"{escape(record.filename)}:{record.lineno} [{level}] {message}"
+            f"{escape(record.filename)}:{record.lineno} [{level_name(record)}] {escape(_cut(record.getMessage()))}"
         )
         if record.exc_info and record.exc_info[1] is not None:
             line += self._describe_exception(record.exc_info[1])
         return line
 
     def _describe_exception(self, error: BaseException) -> str:
-        summary = escape(_cut(f": {type(error).__name__}: {error}"))
+        summary = _summary(error)
         if not self._with_tracebacks:
             return summary
         lines = "".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LIMIT:]
         return summary + "".join(f"\n    {escape(_cut(line))}" for line in lines)
+
+
+def one_line(record: logging.LogRecord) -> str:
+    """Return what a record says as the log writes it, without the traceback. Raises what a wrong log call raises."""
+    message = escape(_cut(record.getMessage()))
+    return message + _summary(record.exc_info[1]) if record.exc_info and record.exc_info[1] is not None else message
+
+
+def _summary(error: BaseException) -> str:
+    return escape(_cut(f": {type(error).__name__}: {error}"))
 
 
 def _cut(text: str) -> str:

@@ -308,13 +308,15 @@ class Proxy:
 
     def connect_failed(self, upstream: Upstream, failure: ConnectFailure, *, trial: int) -> None:
         """A connect to an endpoint failed, and not for want of anything on this machine."""
-        newly, idle = self.service.connect_failed(upstream.key, self.clock(), trial=trial)
-        self._set_aside(upstream.endpoint, f"connect {failure.value}", newly, idle)
+        why = f"connect {failure.value}"
+        newly, idle = self.service.connect_failed(upstream.key, self.clock(), trial=trial, why=why)
+        self._set_aside(upstream.endpoint, why, newly, idle)
 
     def upstream_silent(self, upstream: Upstream) -> None:
         """An endpoint acknowledged nothing for too long. Who asks it next would wait as long again."""
-        newly, idle = self.service.went_silent(upstream.key, self.clock())
-        self._set_aside(upstream.endpoint, "it acknowledges nothing any more", newly, idle)
+        why = "it acknowledges nothing any more"
+        newly, idle = self.service.went_silent(upstream.key, self.clock(), why=why)
+        self._set_aside(upstream.endpoint, why, newly, idle)
 
     def _set_aside(self, endpoint: Endpoint, why: str, newly: bool, idle: list[Upstream]) -> None:
         if newly:

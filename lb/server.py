@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from lb import metrics
@@ -27,6 +27,7 @@ from lb.metrics import Metrics
 from lb.pool import Pool
 from lb.proxy import Proxy
 from lb.service import Service
+from lb.stats_model import LogEvent
 from lb.tcp import TcpDownstream
 from lb.upstream import Upstream
 
@@ -49,11 +50,12 @@ class Server:
         source: Source | None = None,
         write_line: Callable[[bytes], None] | None = None,
         dropped_lines: Callable[[], int] = lambda: 0,
+        recent_events: Callable[[], Sequence[LogEvent]] = lambda: (),
     ) -> None:
         """`source` replaces the one that the configuration names; `clock` is monotonic, in seconds.
 
-        `write_line` takes the lines of the access log, and never waits; `dropped_lines` is how many lines, of any log,
-        were dropped so far.
+        `write_line` takes the lines of the access log, and never waits. For those who ask the admin port,
+        `dropped_lines` returns how many lines, of any log, were dropped, and `recent_events` the last lines of the log.
         """
         self._config = config
         self._loop = loop
@@ -87,7 +89,7 @@ class Server:
         self.has_started = False
         self._side_listeners: list[Listener] = []
         self._evictor = Evictor(lambda: self.proxy.connections)
-        self._pages = Pages(self.proxy, self._readiness, self._sync, dropped_lines)
+        self._pages = Pages(self.proxy, self._readiness, self._sync, dropped_lines, recent_events)
         self._listed = False
         self._is_full = False
         """Is accepting paused because all connections are in use?"""

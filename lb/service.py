@@ -14,6 +14,7 @@ from lb.balancer import Policy
 from lb.endpoint import Endpoint, EndpointKey, Snapshot
 from lb.health.panic import panicking
 from lb.health.set_aside import SetAside
+from lb.health.states import States
 from lb.http1.forwarding import Request
 from lb.metrics import Metrics
 from lb.pool import Idle, Pool
@@ -42,6 +43,7 @@ class Service(Generic[C]):
         self.metrics = metrics
         self.rules = rules
         self.set_aside = SetAside()
+        self.states = States(self.set_aside)
         self.waiting = Waiting(max_waiting)
         self.snapshot: Snapshot = ()
         self.is_panicking = False
@@ -55,6 +57,7 @@ class Service(Generic[C]):
     def replace(self, snapshot: Snapshot, now: float) -> list[C]:
         """Balance over `snapshot` from now on; return the idle connections that are to be closed."""
         self.set_aside.replace(self._published, snapshot, now)
+        self.states.replace(snapshot, now)
         self._published = snapshot
         self._keys = frozenset(endpoint.key for endpoint in snapshot)
         return self._balance(now)
@@ -106,6 +109,8 @@ class Service(Generic[C]):
         """A connect succeeded. Is the endpoint back from being set aside?"""
         self.metrics.values[self.metrics.slot(key) + metrics.CONNECTS] += 1
         back = self.set_aside.connected(key, now)
+        if back:
+            self.states.came_back(key, now)
         if back and not any(endpoint.ready for endpoint in self._published):
             # What was of no use in a panic is again. (No endpoint leaves, so nothing is to be closed.)
             self._balance(now)
@@ -119,20 +124,23 @@ class Service(Generic[C]):
         if self.waiting:
             self.on_available()
 
-    def connect_failed(self, key: EndpointKey, now: float, *, trial: int) -> tuple[bool, list[C]]:
-        """A connect was refused or timed out. Return whether the endpoint is set aside (anew), and what to close."""
+    def connect_failed(self, key: EndpointKey, now: float, *, trial: int, why: str = "") -> tuple[bool, list[C]]:
+        """A connect was refused or timed out. Return whether the endpoint is set aside (anew), and what to close.
+
+        `why` says it to people.
+        """
         self.metrics.values[self.metrics.slot(key) + metrics.CONNECT_FAILURES] += 1
         if key not in self._keys:
             # It has left meanwhile: there is nothing to set aside.
             return False, self.pool.discard(key)
-        return self._failed(key, now, trial)
+        return self._failed(key, now, trial, why)
 
-    def went_silent(self, key: EndpointKey, now: float) -> tuple[bool, list[C]]:
+    def went_silent(self, key: EndpointKey, now: float, *, why: str = "") -> tuple[bool, list[C]]:
         """A connection broke since the endpoint acknowledged nothing. Returns as `connect_failed` does."""
-        return self._failed(key, now, 0) if key in self._keys else (False, self.pool.discard(key))
+        return self._failed(key, now, 0, why) if key in self._keys else (False, self.pool.discard(key))
 
-    def _failed(self, key: EndpointKey, now: float, trial: int) -> tuple[bool, list[C]]:
-        if not self.set_aside.connect_failed(key, now, trial=trial):
+    def _failed(self, key: EndpointKey, now: float, trial: int, why: str) -> tuple[bool, list[C]]:
+        if not self.set_aside.connect_failed(key, now, trial=trial, why=why):
             return False, []
         self.metrics.values[self.metrics.slot(key) + metrics.SET_ASIDES] += 1
         # Whoever tries it next must see whether it can be connected to.

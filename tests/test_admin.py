@@ -10,7 +10,9 @@ import pytest
 from lb.admin import Pages
 from lb.discovery.status import SyncStatus
 from lb.endpoint import make_endpoint
+from lb.errors import ConnectFailure
 from lb.http1.head import HeadLimits, HeadParser
+from lb.stats_model import LogEvent, from_json
 from tests.test_downstream import Harness
 
 A, B, C = (make_endpoint(f"10.0.0.{number}", 80, name=f"pod-{name}", uid=name) for number, name in enumerate("abc", 1))
@@ -85,3 +87,22 @@ def test_one_that_went_silent_is_set_aside_for_so_long() -> None:
     first, second = rows(harness)
     assert (first["state"], first["secondsLeft"]) == ("set aside", 1.0)
     assert (second["state"], second["secondsLeft"]) == ("available", 0.0)
+
+
+def test_stats_say_why_an_endpoint_is_out_and_what_the_log_said() -> None:
+    harness = Harness(A, B)
+    harness.proxy.upstream_silent(harness.proxy.new_upstream(A))
+    harness.proxy.connect_failed(harness.proxy.new_upstream(B), ConnectFailure.TIMED_OUT, trial=0)
+    events = [LogEvent("2026-11-23T06:25:01.123Z", "WARN", "proxy", "endpoint 10.0.0.1:80 is set aside")]
+    pages = Pages(harness.proxy, lambda: (True, "ok"), recent_events=lambda: events)
+    status, content = ask(pages, "/stats.json", admin=True)
+    found = from_json(content.encode())
+    assert status == 200
+    assert [(one.state, one.reason) for one in found.endpoints] == [
+        ("set aside", "it acknowledges nothing any more"),
+        ("set aside", "connect timed out"),
+    ]
+    assert found.events == events
+    status, content = ask(pages, "/stats.csv", admin=True)
+    assert (status, len(content.splitlines())) == (200, 4)
+    assert ask(pages, "/stats.json", admin=False)[0] == ask(pages, "/stats.csv", admin=False)[0] == 404

@@ -18,7 +18,17 @@ KEYS = {field.encode_name: field for field in msgspec.structs.fields(Config)}
 
 # Words in code font that are not names in the code.
 _MADE_LATER = {".venv"}
-_WORDS = {"run", "check", "demo", "make test", "podlb demo", "Connection: close", "/metrics"}
+_WORDS = {
+    "run",
+    "check",
+    "demo",
+    "make test",
+    "podlb demo",
+    "podlb top",
+    "Connection: close",
+    "/metrics",
+    "/stats.json",
+}
 
 
 def _names_in_code() -> set[str]:

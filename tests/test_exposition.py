@@ -17,7 +17,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from lb import metrics
 from lb.discovery.status import SyncStatus
 from lb.endpoint import make_endpoint
-from lb.exposition import Scrape, endpoint_families, freeze, render
+from lb.exposition import Scrape, endpoint_families, render
+from lb.reading import read
 from tests.test_downstream import Harness
 
 NOW = 500.0
@@ -29,7 +30,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def samples(sync: SyncStatus | None, harness: Harness | None = None, accept: str = "") -> Samples:
     service = (harness or Harness(A)).proxy.service
-    content, content_type = render(freeze(service, NOW, sync), accept)
+    content, content_type = render(Scrape(read(service, NOW), sync=sync), accept)
     families = (parse_openmetrics if "openmetrics" in content_type else parse)(content.decode())
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
@@ -47,7 +48,7 @@ def discovery(sync: SyncStatus | None, harness: Harness | None = None, accept: s
 def test_every_metric_is_documented_and_no_other() -> None:
     harness = Harness(A)
     harness.proxy.service.metrics.slot(A.key)
-    content, _ = render(freeze(harness.proxy.service, NOW, SyncStatus()), "")
+    content, _ = render(Scrape(read(harness.proxy.service, NOW), sync=SyncStatus()), "")
     rendered = {family.name for family in parse(content.decode()) if not family.name.startswith("process_")}
     docs = Path(__file__).parents[1] / "docs"
     told = re.findall(r"`(podlb_[a-z_]+)", (docs / "metrics.md").read_text() + (docs / "kubernetes.md").read_text())
@@ -141,7 +142,7 @@ class Theirs(Collector):
         self._scrape = scrape
 
     def collect(self) -> Iterator[Metric]:
-        for family, lines in endpoint_families(self._scrape):
+        for family, lines in endpoint_families(self._scrape.reading):
             for parsed in parse("\n".join([*lines, ""])):
                 for sample in parsed.samples:
                     family.add_sample(sample.name, sample.labels, sample.value)
@@ -155,7 +156,7 @@ def flat(text: str, accept: str) -> dict[tuple[str, tuple[tuple[str, str], ...]]
 
 @pytest.mark.parametrize("accept", ["", OPEN_METRICS])
 def test_what_we_write_ourselves_is_what_the_library_would_write(accept: str) -> None:
-    scrape = freeze(busy().proxy.service, NOW)
+    scrape = Scrape(read(busy().proxy.service, NOW))
     content, _ = render(scrape, accept)
     ours = flat(content.decode(), accept)
     registry = CollectorRegistry(auto_describe=False)
@@ -220,13 +221,13 @@ def test_what_the_process_uses() -> None:
 
 
 def test_lines_that_were_dropped() -> None:
-    content, _ = render(freeze(Harness(A).proxy.service, NOW, None, 7), "")
+    content, _ = render(Scrape(read(Harness(A).proxy.service, NOW), 7), "")
     assert flat(content.decode(), "")["podlb_log_lines_dropped_total", ()] == 7
 
 
 def test_what_was_frozen_does_not_change() -> None:
     harness = busy()
-    scrape = freeze(harness.proxy.service, NOW)
+    scrape = Scrape(read(harness.proxy.service, NOW))
     before, _ = render(scrape, "")
     harness.proxy.counters[metrics.EXCHANGES] += 5
     harness.proxy.service.metrics.slot(make_endpoint("10.0.0.7", 80).key)
@@ -248,7 +249,7 @@ def test_a_thousand_endpoints_cost_at_most_a_tenth_of_a_second(accept: str) -> N
     in_loop, in_thread = [], []
     for _ in range(7):
         began = time.process_time()
-        scrape = freeze(harness.proxy.service, NOW)
+        scrape = Scrape(read(harness.proxy.service, NOW))
         frozen = time.process_time()
         render(scrape, accept)
         in_loop.append(frozen - began)

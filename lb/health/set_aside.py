@@ -19,11 +19,13 @@ _NONE: frozenset[EndpointKey] = frozenset()
 
 
 class _Entry:
-    __slots__ = ("seconds", "trial", "until")
+    __slots__ = ("seconds", "since", "trial", "until", "why")
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, now: float, why: str) -> None:
         self.seconds = FIRST_SECONDS
-        self.until = until
+        self.since = now
+        self.until = now + FIRST_SECONDS
+        self.why = why
         self.trial = 0
         """The number of the trial that is under way, or 0."""
 
@@ -65,19 +67,20 @@ class SetAside:
             entry.trial = 0
             self._update(now)
 
-    def connect_failed(self, key: EndpointKey, now: float, *, trial: int) -> bool:
-        """A connect was refused or timed out. Is the endpoint newly set aside, or for longer?
+    def connect_failed(self, key: EndpointKey, now: float, *, trial: int, why: str = "") -> bool:
+        """A connect was refused or timed out. Is the endpoint newly set aside, or for longer? `why` is for people.
 
         Of many connects that fail together only the first counts; so does the trial that `picked` gave a number, and
         nothing else while it lasts. (A trial of before the endpoint was forgotten no longer counts.)
         """
         entry = self._entries.get(key)
         if entry is None:
-            self._entries[key] = _Entry(now + FIRST_SECONDS)
+            self._entries[key] = _Entry(now, why)
         elif trial and trial == entry.trial:
             entry.seconds = min(entry.seconds * 2, LONGEST_SECONDS)
             entry.until = now + entry.seconds
             entry.trial = 0
+            entry.why = why
         else:
             return False
         self._update(now)
@@ -123,9 +126,10 @@ class SetAside:
             return "on trial", 0.0
         return "set aside", max(entry.until - now, 0.0)
 
-    def states(self) -> dict[EndpointKey, str]:
-        """Return the states, as `state` names them, of those that are not simply available."""
-        return {key: "on trial" if entry.trial else "set aside" for key, entry in self._entries.items()}
+    def outage(self, key: EndpointKey) -> tuple[str, float] | None:
+        """Return why the endpoint is out and since when no connect to it has succeeded, for people; None: it is not."""
+        entry = self._entries.get(key)
+        return None if entry is None else (entry.why, entry.since)
 
     def _update(self, now: float) -> None:
         entries = self._entries

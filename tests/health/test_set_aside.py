@@ -288,3 +288,18 @@ def test_the_state_for_people() -> None:
     assert set_aside.state(B, NOW) == ("available", 0.0)
     set_aside.picked(A.key, NOW + 5.0)
     assert set_aside.state(A, NOW + 5.0) == ("on trial", 0.0)
+
+
+def test_an_outage_has_a_reason_and_a_beginning() -> None:
+    set_aside = SetAside()
+    assert set_aside.outage(A.key) is None
+    set_aside.connect_failed(A.key, NOW, trial=0, why="connect refused")
+    set_aside.connect_failed(A.key, NOW + 0.5, trial=0, why="connect timed out")
+    assert set_aside.outage(A.key) == ("connect refused", NOW), "of many that fail together the first counts"
+    trial = set_aside.picked(A.key, NOW + 1.0)
+    set_aside.connect_failed(A.key, NOW + 2.0, trial=trial, why="connect timed out")
+    assert set_aside.outage(A.key) == ("connect timed out", NOW)
+    set_aside.connected(A.key, NOW + 4.0)
+    assert set_aside.outage(A.key) is None
+    set_aside.connect_failed(A.key, NOW + 5.0, trial=0, why="connect refused")
+    assert set_aside.outage(A.key) == ("connect refused", NOW + 5.0)
