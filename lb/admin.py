@@ -8,182 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
-import logging
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import cast
-from urllib.parse import unquote_to_bytes
 
-from lb import metrics
-from lb.discovery.status import SyncStatus
 from lb.http1.forwarding import prepare_request
 from lb.http1.head import HeadLimits, HeadParser, find_head_end
 from lb.http1.message import MessageError, RequestHead
 from lb.http1.replies import reply
+from lb.pages import Pages
 from lb.proxy import Proxy
-from lb.reading import Reading, read
 from lb.sockets import reset
-from lb.stats import collect, to_csv
-from lb.stats_model import LogEvent, to_json
-from lb.why import explain, headline
-
-log = logging.getLogger(__name__)
+from lb.works import Answer, Order, Prepare
 
 _LIMITS = HeadLimits(head_bytes=16384, target_bytes=2048, fields=100)
 _TEXT = b"text/plain; charset=utf-8"
-_JSON = b"application/json"
-_CSV = b"text/csv; charset=utf-8"
 _IDLE_SECONDS = 75.0
 _BACKLOG_LIMIT = 16384
-_FAILURES_SHOWN = 50
-
-Answer = tuple[int, bytes, bytes]
-"""Status, content type, content."""
-Work = Callable[[], Answer]
-"""What an answer takes longer to make than the loop may be held up: for a thread."""
-
-# While a thread works, the loop waits so long at most each time that it wants the interpreter back: behind every
-# system call, eight times for a small request; by default it would be 5 ms.
-_SWITCH_SECONDS = 0.00005
-
-
-class Pages:
-    """What the two ports serve. `is_ready` says whether requests should come here, else why not.
-
-    `dropped_lines` returns how many lines of logs were dropped, `recent_events` the last of those of the log.
-    """
-
-    def __init__(
-        self,
-        proxy: Proxy,
-        is_ready: Callable[[], tuple[bool, str]],
-        sync: SyncStatus | None = None,
-        dropped_lines: Callable[[], int] = lambda: 0,
-        recent_events: Callable[[], Sequence[LogEvent]] = lambda: (),
-    ) -> None:
-        self._proxy = proxy
-        self._recent_events = recent_events
-        self._started = proxy.clock()
-        self._sync = sync
-        self._is_ready = is_ready
-        self._dropped_lines = dropped_lines
-        self._thread: ThreadPoolExecutor | None = None
-        self._pages: dict[bytes, Callable[[RequestHead], Answer | Work]] = {
-            b"/livez": self._livez,
-            b"/readyz": self._readyz,
-            b"/metrics": self._metrics,
-        }
-        self._admin_pages = {
-            **self._pages,
-            b"/": self._index,
-            b"/endpoints": self._endpoints,
-            b"/stats.csv": self._stats_csv,
-            b"/stats.json": self._stats_json,
-            b"/why": self._why,
-        }
-
-    def answer(self, head: RequestHead, *, admin: bool) -> Answer | Work:
-        """Return what is answered to a request, or what makes it."""
-        pages = self._admin_pages if admin else self._pages
-        if head.method not in (b"GET", b"HEAD"):
-            return 405, _TEXT, b"only GET and HEAD are served here\n"
-        path = head.target.partition(b"?")[0]
-        page = pages.get(path)
-        if page is None and admin and path.startswith(b"/why/"):
-            return self._explain(unquote_to_bytes(path.removeprefix(b"/why/")))
-        if page is None:
-            return 404, _TEXT, b"served here: %b\n" % b" ".join(sorted(pages))
-        return page(head)
-
-    def begin(self, work: Work) -> Future[Answer]:
-        """Have a thread do it, behind what it has to do already."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "admin")
-            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
-        return self._thread.submit(work)
-
-    def close(self) -> None:
-        """End the thread, behind what it does just now."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _livez(self, head: RequestHead) -> Answer:
-        return 200, _TEXT, b"ok\n"
-
-    def _readyz(self, head: RequestHead) -> Answer:
-        ready, why = self._is_ready()
-        return (200 if ready else 503), _TEXT, why.encode() + b"\n"
-
-    def _index(self, head: RequestHead) -> Answer:
-        return 200, _TEXT, b"podlb\n" + b"".join(b"%b\n" % name for name in sorted(self._admin_pages) if name != b"/")
-
-    def _read(self) -> Reading:
-        return read(self._proxy.service, self._proxy.clock())
-
-    def _metrics(self, head: RequestHead) -> Work:
-        # (With the library behind it, it takes 20 ms to import.)
-        from lb.exposition import Scrape, render
-
-        accept = b",".join(head.values(b"accept")).decode("latin-1")
-        scrape = Scrape(self._read(), self._dropped_lines(), self._sync)
-
-        def work() -> Answer:
-            content, content_type = render(scrape, accept)
-            return 200, content_type.encode(), content
-
-        return work
-
-    def _stats_json(self, head: RequestHead) -> Work:
-        reading, events = self._read(), self._recent_events()
-        return lambda: (200, _JSON, to_json(collect(reading, started=self._started, events=events)))
-
-    def _stats_csv(self, head: RequestHead) -> Work:
-        reading = self._read()
-        return lambda: (200, _CSV, to_csv(collect(reading, started=self._started)).encode())
-
-    def _why(self, head: RequestHead) -> Answer:
-        failures = self._proxy.history.recorder.failures(_FAILURES_SHOWN)
-        if not failures:
-            return 200, _TEXT, b"no request has failed\n"
-        text = "".join(f"{headline(record)}\n" for record in failures)
-        return 200, _TEXT, text.encode() + b"/why/ID tells the whole story of one\n"
-
-    def _explain(self, request_id: bytes) -> Answer:
-        record = self._proxy.history.recorder.find(request_id)
-        if record is None:
-            return (
-                404,
-                _TEXT,
-                b"this request is not remembered: the last 1000 that failed are, and a few of the others\n",
-            )
-        return 200, _TEXT, explain(record).encode()
-
-    def _endpoints(self, head: RequestHead) -> Answer:
-        service = self._proxy.service
-        now = self._proxy.clock()
-        counters = service.metrics
-        rows = []
-        for endpoint in service.snapshot:
-            state, seconds = service.set_aside.state(endpoint, now)
-            rows.append(
-                {
-                    "endpoint": endpoint.authority,
-                    "name": endpoint.name,
-                    "uid": endpoint.uid,
-                    "state": state if endpoint.ready else "not ready",
-                    "secondsLeft": round(seconds, 3),
-                    "picks": counters.endpoint(endpoint, metrics.PICKS),
-                    "responses": {
-                        f"{status}xx": counters.endpoint(endpoint, metrics.RESPONSES + status - 1)
-                        for status in range(1, 6)
-                    },
-                    "idle": service.pool.count(endpoint.key),
-                }
-            )
-        return 200, _JSON, json.dumps({"endpoints": rows}, indent=1).encode() + b"\n"
 
 
 class AdminProtocol(asyncio.Protocol):
@@ -200,7 +40,8 @@ class AdminProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_full = False
         self._idle: asyncio.TimerHandle | None = None
-        self._is_working = False
+        self._order: Order | None = None
+        """The answer that is being made for it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, but not for ever."""
@@ -210,6 +51,8 @@ class AdminProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
         self._transport = None
+        if self._order is not None:
+            self._pages.works.cancel(self._order)
         if self._idle is not None:
             self._idle.cancel()
 
@@ -240,12 +83,13 @@ class AdminProtocol(asyncio.Protocol):
         """Answer one request a turn of the loop: whoever asks for much must not hold up the clients."""
         if self._transport is None or self._transport.is_closing() or not self._buffer:
             return
-        if self._is_full or self._is_working:
+        if self._is_full or self._order is not None:
             return
         try:
             end = find_head_end(self._buffer, self._scanned, _LIMITS)
             if end < 0:
                 self._scanned = len(self._buffer)
+                self._transport.resume_reading()
                 return
             head = self._parser.request(self._buffer[:end])
             request = prepare_request(head)
@@ -257,34 +101,25 @@ class AdminProtocol(asyncio.Protocol):
         except MessageError as error:
             self._write((error.status, _TEXT, error.detail.encode() + b"\n"), close=True)
             return
+        tell = partial(self._answer, close=not request.persistent, body=not request.is_head)
         if callable(answer):
-            self._is_working = True
-            working = asyncio.wrap_future(self._pages.begin(answer), loop=self._proxy.loop)
-            working.add_done_callback(partial(self._worked, close=not request.persistent, body=not request.is_head))
+            self._order = self._pages.works.order(answer, tell)
         else:
-            self._answer(answer, close=not request.persistent, body=not request.is_head)
-
-    def _worked(self, working: asyncio.Future[Answer], *, close: bool, body: bool) -> None:
-        self._is_working = False
-        if self._transport is None or self._transport.is_closing() or working.cancelled():
-            return
-        try:
-            answer = working.result()
-        except Exception:
-            log.exception("an answer of the admin port could not be made")
-            answer = 500, _TEXT, b"this answer could not be made: see the log\n"
-        self._answer(answer, close=close, body=body)
+            tell(answer)
 
     def _answer(self, answer: Answer, *, close: bool, body: bool) -> None:
-        self._write(answer, close=close, body=body)
+        self._order = None
         assert self._transport is not None
+        if self._transport.is_closing():
+            return
+        self._write(answer, close=close, body=body)
         self._wait()
         if self._buffer:
             self._proxy.loop.call_soon(self._serve)
         else:
             self._transport.resume_reading()
 
-    def _checked(self, head: RequestHead) -> Answer | Work:
+    def _checked(self, head: RequestHead) -> Answer | Prepare:
         if self._admin:
             host = b"".join(head.values(b"host")).decode("latin-1")
             if not self._is_allowed(host):

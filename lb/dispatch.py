@@ -96,8 +96,7 @@ class Dispatch:
         self._count_failure(RESET)
         if upstream.reused:
             proxy.counters[upstream.slot + STALE] += 1
-        if upstream.written:
-            self._waited_since(upstream.written, now)
+        self._waited_since(upstream.written, now)
         verdict = self._tries().lost(
             upstream.key,
             exchange.request,
@@ -124,8 +123,11 @@ class Dispatch:
         self._proxy.service.metrics.attempt_failed(word)
 
     def _waited_since(self, began: float, now: float) -> None:
-        """Others kept the exchange waiting, until whatever ended that was told to us in this turn."""
-        if self._exchange is not None:
+        """Others kept the exchange waiting, until whatever ended that was told to us in this turn.
+
+        `began`: since when, or 0.0 if they did not.
+        """
+        if self._exchange is not None and began:
             self._exchange.own_since += max((self._proxy.outbox.turn_began or now) - began, 0.0)
 
     def attempt(self, endpoint: Endpoint, now: float) -> None:

@@ -342,8 +342,9 @@ class Downstream(EvictableConnection):
         counters.ended(reason, error.what)
         self._inbox.data = b""
         request_id = self._proxy.new_request_id()
-        self._reply(error.status, reason, error.detail, error.what, None, request_id=request_id, close=True)
-        self._proxy.history.head_refused(self.forwarded_for, error.status, end_word(reason, error.what), request_id)
+        sent = self._reply(error.status, reason, error.detail, error.what, None, request_id=request_id, close=True)
+        word = end_word(reason, error.what)
+        self._proxy.history.head_refused(self.forwarded_for, error.status, word, request_id, sent)
         self._finish(linger=True)
 
     def _client_lost(self) -> None:

@@ -47,7 +47,7 @@ class Entries:
             request_id=exchange.request_id or b"",
         )
 
-    def refused(self, client: bytes, status: int, reason: str, request_id: bytes) -> Entry:
+    def refused(self, client: bytes, status: int, reason: str, request_id: bytes, sent: int) -> Entry:
         """Return the same for a head that was refused, so that there is no exchange: nothing is known of it."""
         return Entry(
             at=self._timestamps.text(self._wall_clock()),
@@ -58,7 +58,7 @@ class Entries:
             status=status,
             reason=reason,
             received=0,
-            sent=0,
+            sent=sent,
             queue=None,
             connect=None,
             first_byte=None,

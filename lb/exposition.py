@@ -283,6 +283,7 @@ _END = b"# EOF\n"
 
 def render(scrape: Scrape, accept: str) -> tuple[bytes, str]:
     """Return the body and its content type, in the format that the Accept field asks for."""
+    scrape.reading.settle()
     encode, content_type = exposition.choose_encoder(accept)
 
     def page(*collectors: Collector) -> bytes:

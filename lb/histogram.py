@@ -53,18 +53,28 @@ class Times:
 
     def settle(self) -> None:
         """Count what waits: before anybody reads."""
-        waiting, values, block = self._waiting, self._values, self.block
-        if not waiting:
-            return
-        waiting.sort()
-        at, count = 0, len(waiting)
-        while at < count:
-            bucket = bisect_left(BOUNDS, waiting[at])
-            end = bisect_right(waiting, BOUNDS[bucket], at) if bucket < len(BOUNDS) else count
-            values[block + bucket] += end - at
-            at = end
-        values[block + SUM] += int(sum(waiting) * 1e9)
-        waiting.clear()
+        if self._waiting:
+            waiting = self._waiting[:]
+            self._waiting.clear()
+            count_times(self._values, self.block, waiting)
+
+    def waiting(self) -> list[float]:
+        """Return a copy of what waits."""
+        return self._waiting[:]
+
+
+def count_times(values: array[int], block: int, times: list[float]) -> None:
+    """Count `times` in the histogram at `block`; they are sorted by that. What is below zero counts as zero."""
+    times.sort()
+    if times and times[0] < 0.0:
+        times = [max(seconds, 0.0) for seconds in times]
+    at, count = 0, len(times)
+    while at < count:
+        bucket = bisect_left(BOUNDS, times[at])
+        end = bisect_right(times, BOUNDS[bucket], at) if bucket < len(BOUNDS) else count
+        values[block + bucket] += end - at
+        at = end
+    values[block + SUM] += int(sum(times) * 1e9)
 
 
 def cumulative(block: Sequence[int]) -> tuple[list[int], int, float]:

@@ -1,4 +1,4 @@
-"""SHELL: what is told of requests that have ended: by the access log, and later by `/why`."""
+"""SHELL: what is told of requests that have ended: by the access log and by `/why`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class History:
         """Keep the story of an exchange that has ended."""
         self.add(self._entries.of(exchange), is_failure=exchange.end_reason is not EndReason.OK)
 
-    def head_refused(self, client: bytes, status: int, reason: str, request_id: bytes) -> None:
-        """A head was refused, so that there is no exchange: log and remember that."""
-        entry = self._entries.refused(client, status, reason, request_id)
+    def head_refused(self, client: bytes, status: int, reason: str, request_id: bytes, sent: int) -> None:
+        """A head was refused with a reply of `sent` bytes, so that there is no exchange: log and remember that."""
+        entry = self._entries.refused(client, status, reason, request_id, sent)
         logger = self.access_logger
         if logger is not None and logger.wants():
             logger.log(entry)
@@ -58,9 +58,9 @@ class History:
         self.recorder.add(Record(entry, *self._seen), is_failure=is_failure)
 
     def _candidates(self, now: float) -> list[Candidate]:
-        set_aside = self._service.set_aside
+        state_of = self._service.states.of
         found = []
         for endpoint in self._service.snapshot:
-            state, seconds = set_aside.state(endpoint, now) if endpoint.ready else ("not ready", 0.0)
-            found.append(Candidate(endpoint.authority, endpoint.name, state, seconds))
+            word, reason, _, seconds_left = state_of(endpoint, now)
+            found.append(Candidate(endpoint.authority, endpoint.name, word, seconds_left, reason))
         return found

@@ -12,10 +12,12 @@ from typing import Literal
 
 from lb.endpoint import Endpoint, EndpointKey
 from lb.errors import ATTEMPT_FAILURES, END_WORDS, EndReason, end_word
-from lb.histogram import BATCH, BLOCK, Times
+from lb.histogram import BLOCK, Times
 
 MOST_WITH_TIMES = 100
 """Up to so many endpoints each has a histogram of its own, if nobody says otherwise (`endpointHistograms: auto`)."""
+_ROUNDS = 16
+"""The times of endpoints are settled in so many rounds."""
 KEEP_SECONDS = 600.0
 KEEP_COUNT = 256
 KEEP_LEAST_SECONDS = 60.0
@@ -84,13 +86,15 @@ class Metrics:
         """The histograms of endpoints, by the place of the endpoint's block. `exchange_times` has all the others."""
         self.notes: dict[int, Callable[[float], None]] = {}
         """`note` of each of them."""
-        self.settle_after = BATCH
-        """After so many times that were noted they are to be settled."""
+        self._turn: list[int] = []
+        """The endpoints whose times are still to be settled in this round."""
         self._most_with_times = {"auto": MOST_WITH_TIMES, "on": 1 << 30, "off": -1}[endpoint_histograms]
         self._has_times = self._most_with_times >= 0
         self._slots: dict[EndpointKey, int] = {}
         self._free: list[int] = []
         self._free_times: list[int] = []
+        self._here: Set[EndpointKey] | None = None
+        """The endpoints of now; None: that was not said."""
         self._gone: dict[EndpointKey, float] = {}
         """Since when they are gone, the first to leave first."""
         self.has_folded = False
@@ -106,7 +110,7 @@ class Metrics:
                 slot = len(self.values)
                 self.values.extend([0] * _BLOCK)
             self._slots[key] = slot
-            if self._has_times:
+            if self._has_times and (self._here is None or key in self._here):
                 self._add_times(slot)
         return slot
 
@@ -118,7 +122,6 @@ class Metrics:
             self.values.extend([0] * BLOCK)
         self.endpoint_times[slot] = times = Times(self.values, place)
         self.notes[slot] = times.note
-        self._times_changed()
 
     def _remove_times(self, slot: int) -> None:
         times = self.endpoint_times.pop(slot, None)
@@ -130,11 +133,6 @@ class Metrics:
                 values[times.block + at] = 0
             self._free_times.append(times.block)
             del self.notes[slot]
-            self._times_changed()
-
-    def _times_changed(self) -> None:
-        # The more of one histogram are counted together the less each costs; all of them together hold up the loop.
-        self.settle_after = BATCH + 32 * len(self.endpoint_times)
 
     def ended(self, reason: EndReason, what: str = "") -> None:
         """Count the end of an exchange; `what` is what was bad about a bad message."""
@@ -164,12 +162,33 @@ class Metrics:
             yield word, self.values[at]
 
     def settle(self) -> None:
-        """Count the times that wait to be counted: before anybody reads."""
-        for times in (self.exchange_times, self.overhead_times, self.first_byte_times, self.connect_times):
+        """Count all times that wait to be counted."""
+        for times in self._all_times():
             times.settle()
-        self.lag_times.settle()
-        for times in self.endpoint_times.values():
-            times.settle()
+
+    def settle_some(self) -> None:
+        """Count those of the Service, and of a share of the endpoints, in turn: after `BATCH` times that were noted.
+
+        All at once, of 100 endpoints, would hold up the loop for 10 ms.
+        """
+        self.exchange_times.settle()
+        self.overhead_times.settle()
+        if self.endpoint_times:
+            if not self._turn:
+                self._turn = list(self.endpoint_times)
+            for slot in self._turn[-(len(self.endpoint_times) // _ROUNDS + 1) :]:
+                times = self.endpoint_times.get(slot)
+                if times is not None:
+                    times.settle()
+            del self._turn[-(len(self.endpoint_times) // _ROUNDS + 1) :]
+
+    def waiting_times(self) -> list[tuple[int, list[float]]]:
+        """Return the times that wait to be counted, with the places of their histograms."""
+        return [(times.block, waiting) for times in self._all_times() if (waiting := times.waiting())]
+
+    def _all_times(self) -> Iterator[Times]:
+        yield from (self.exchange_times, self.overhead_times, self.first_byte_times, self.connect_times, self.lag_times)
+        yield from self.endpoint_times.values()
 
     def endpoint(self, endpoint: Endpoint, counter: int) -> int:
         """Return one counter of an endpoint."""
@@ -191,15 +210,16 @@ class Metrics:
         return list(self._slots)
 
     def retain(self, here: Set[EndpointKey], now: float) -> None:
-        """These are the endpoints of now. The others are told of for a while: see `fold`."""
+        """These are the endpoints of now. The others are told of for a while: see `fold`; their histograms are not."""
+        self._here = here
         gone = {key: since for key, since in self._gone.items() if key not in here}
         gone.update((key, now) for key in self._slots if key not in here and key not in gone)
         self._gone = gone
-        has_times = len(here) <= self._most_with_times
-        if has_times is not self._has_times:
-            self._has_times = has_times
-            for slot in self._slots.values():
-                if has_times:
+        self._has_times = len(here) <= self._most_with_times
+        for key, slot in self._slots.items():
+            wants_times = self._has_times and key in here
+            if wants_times is not (slot in self.endpoint_times):
+                if wants_times:
                     self._add_times(slot)
                 else:
                     self._remove_times(slot)

@@ -157,6 +157,11 @@ class Proxy:
         self.counters[slot + OPEN] += 1
         return Upstream(endpoint, slot, self.responses, self)
 
+    @property
+    def instance(self) -> str:
+        """What tells this process from the one before."""
+        return self._id_prefix.decode()
+
     def upstream_gone(self, slot: int) -> None:
         """A connection to the endpoint with the counters at `slot` is closed, or was not made."""
         self.counters[slot + OPEN] -= 1
@@ -280,16 +285,15 @@ class Proxy:
 
     def start(self) -> None:
         """Start the sweep of the pool."""
-        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, self.loop.time() + _POOL_SWEEP)
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, self.clock() + _POOL_SWEEP)
 
     def _sweep_pool(self, due: float) -> None:
-        began = self.loop.time()
-        self.stopwatch.lagged(began - due)
         now = self.clock()
+        self.stopwatch.lagged(now - due)
         for upstream in self.service.pool.expire(now):
             upstream.close()
         self.service.metrics.fold(now)
-        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, began + _POOL_SWEEP)
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, now + _POOL_SWEEP)
 
     def stop_timers(self) -> None:
         """Cancel the timers."""

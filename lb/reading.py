@@ -1,7 +1,7 @@
 """CORE: all that is told of a service, as it was at one moment: for `/metrics`, `/stats.json` and `/stats.csv`.
 
-A reading is taken in the thread of the event loop (1.5 ms with 1,000 endpoints) and holds copies of what changes, so that
-any other thread can take its time with it.
+A reading is taken in the thread of the event loop (1.5 ms with 1,000 endpoints) and holds copies of what changes, so
+that any other thread can take its time with it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from lb.endpoint import EndpointKey, Snapshot
 from lb.health.states import State
+from lb.histogram import count_times
 from lb.service import Service
 
 
@@ -20,7 +21,9 @@ class Reading(NamedTuple):
     now: float
     """On the clock that the service is given, in seconds."""
     values: array[int]
-    """The counters, as `Metrics` keeps them."""
+    """The counters, as `Metrics` keeps them; the histograms are complete after `settle`."""
+    waiting_times: list[tuple[int, list[float]]]
+    """Times that are not in the histograms yet, with the places of those."""
     slots: dict[EndpointKey, int]
     """The endpoints that have counters, those that left included, and the place of theirs."""
     times: dict[int, int]
@@ -39,15 +42,21 @@ class Reading(NamedTuple):
     waiting: int
     is_panicking: bool
 
+    def settle(self) -> None:
+        """Count the times that wait: in the thread that makes something of the reading."""
+        for block, times in self.waiting_times:
+            count_times(self.values, block, times)
+        self.waiting_times.clear()
+
 
 def read(service: Service[Any], now: float) -> Reading:
     """Take a reading of `service` at `now`."""
     counters = service.metrics
-    counters.settle()
     state_of = service.states.of
     return Reading(
         now=now,
         values=counters.values[:],
+        waiting_times=counters.waiting_times(),
         slots=counters.slots(),
         times={slot: times.block for slot, times in counters.endpoint_times.items()},
         has_folded=counters.has_folded,

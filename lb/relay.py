@@ -205,7 +205,8 @@ class Relay(EndingRelay):
         counters[exchange.slot + _RESPONSES_OF_CLASS + response.status_class] += 1
         counters[ENDED_OK] += 1
         exchange.sent = size
-        exchange.own_until = upstream.written - exchange.own_since - now
+        # (Some answer before anything is written.)
+        exchange.own_until = (upstream.written or now) - exchange.own_since - now
         hold = outbox.hold
         hold((client.transport, data, None))
         answered = proxy.stopwatch.answered
@@ -254,7 +255,8 @@ class Relay(EndingRelay):
         data = head + body if body else head
         exchange.sent = size = len(data)
         client.write(data)
-        own_until = upstream.written - exchange.own_since - (proxy.outbox.turn_began or now)
+        came = proxy.outbox.turn_began or now
+        own_until = (upstream.written or came) - exchange.own_since - came
         if size <= HELD_BYTES:
             proxy.stopwatch.head_held(own_until)
         else:

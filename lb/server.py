@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import random
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from lb import metrics
 from lb.access_logger import AccessLogger
-from lb.admin import AdminProtocol, Pages
+from lb.admin import AdminProtocol
 from lb.attempts import RetryRules
 from lb.balancer.round_robin import RoundRobin
 from lb.config import Config
@@ -24,6 +25,7 @@ from lb.endpoint import Snapshot
 from lb.eviction import LOOK_AGAIN_SECONDS, Evictor
 from lb.listener import Listener, bind_sockets
 from lb.metrics import Metrics
+from lb.pages import Pages
 from lb.pool import Pool
 from lb.proxy import Proxy
 from lb.service import Service
@@ -79,7 +81,7 @@ class Server:
             max_waiting=config.max_waiting,
             may_panic=config.panic,
         )
-        self.proxy = Proxy(config, service, loop, clock=clock or loop.time, id_prefix=os.urandom(8).hex().encode())
+        self.proxy = Proxy(config, service, loop, clock=clock or time.monotonic, id_prefix=os.urandom(8).hex().encode())
         self.proxy.on_connection_closed = self._connection_closed
         if config.access_log != "off" and write_line is not None:
             self.proxy.log_access(
@@ -247,7 +249,7 @@ class Server:
             log.warning("cutting %d connections that were not finished", cut)
         for connection in list(proxy.connections):
             connection.abort()
-        self._pages.close()
+        self._pages.works.close()
         await self._source.stop()
         for listener in (self.listener, *self._side_listeners):
             if listener is not None:

@@ -20,13 +20,15 @@ _ZEROS = [0] * 64
 """More than there are counters of an endpoint."""
 
 
-def collect(reading: Reading, *, started: float, events: Sequence[LogEvent] = ()) -> Stats:
+def collect(reading: Reading, *, started: float, instance: str = "", events: Sequence[LogEvent] = ()) -> Stats:
     """Return what there is to say of a service; `started` is on the clock of the reading."""
+    reading.settle()
     # (A list is read twice as fast as an array.)
     values = reading.values.tolist()
     exchanges = exchange_block(values, reading.times.values())
     return Stats(
         version=__version__,
+        instance=instance,
         uptime=round(reading.now - started, 3),
         totals=_totals(reading, values),
         times=Times(

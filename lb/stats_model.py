@@ -94,6 +94,8 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     """All of it."""
 
     version: str
+    instance: str
+    """Another for every process."""
     uptime: float
     """Seconds since the process was ready to count, on its own clock."""
     totals: Totals

@@ -15,8 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lb.errors import EndReason
 from lb.exchange import Exchange
+from lb.histogram import BATCH
 from lb.metrics import RECEIVED_BYTES, SENT_BYTES, Metrics
+
+_OK = EndReason.OK
 
 
 class Stopwatch:
@@ -43,9 +47,10 @@ class Stopwatch:
         self._metrics.overhead_times.observe(max(self._clock() + own_until, 0.0))
 
     def ended(self, exchange: Exchange, seconds: float) -> None:
-        """An exchange took so long that was not `answered`."""
+        """An exchange took so long that was not `answered`. It is its endpoint's only if that answered all of it."""
         metrics = self._metrics
-        metrics.endpoint_times.get(exchange.slot, metrics.exchange_times).observe(seconds)
+        times = metrics.endpoint_times.get(exchange.slot) if exchange.end_reason is _OK else None
+        (times or metrics.exchange_times).observe(seconds)
 
     def lagged(self, seconds: float) -> None:
         """A timer of the loop was so late."""
@@ -73,9 +78,9 @@ class Stopwatch:
             values[RECEIVED_BYTES] += received
             self._noted += len(answered)
             answered.clear()
-            if self._noted >= metrics.settle_after:
+            if self._noted >= BATCH:
                 self._noted = 0
-                metrics.settle()
+                metrics.settle_some()
         if self._heads:
             now = self._clock()
             for own_until in self._heads:

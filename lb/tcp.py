@@ -56,6 +56,7 @@ class TcpDownstream(asyncio.Protocol):
         now = proxy.clock()
         self._exchange = exchange = Exchange(_BYTES, now, True)
         peer = transport.get_extra_info("peername")
+        exchange.request_id = proxy.new_request_id()
         exchange.client = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
         self._dispatch.start(exchange, now)
 

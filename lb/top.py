@@ -81,6 +81,7 @@ class View(NamedTuple):
 _NO_TIMES = Histogram(count=0, sum=0.0, p50=0.0, p95=0.0, p99=0.0, buckets=[])
 _AT_START = Stats(
     version="",
+    instance="",
     uptime=0.0,
     totals=Totals(
         connections=0,
@@ -162,9 +163,8 @@ def view(earlier: Stats | None, later: Stats) -> View:
 
 
 def has_restarted(earlier: Stats, later: Stats) -> bool:
-    """Is `later` from another process than `earlier`? Then its clock or a counter is behind."""
-    before, after = earlier.totals, later.totals
-    return later.uptime < earlier.uptime or after.exchanges < before.exchanges or after.connections < before.connections
+    """Is `later` from another process than `earlier`?"""
+    return later.instance != earlier.instance
 
 
 def growth(before: int, after: int) -> int:

@@ -69,7 +69,9 @@ def pod_of(row: Row) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.0f}%"
+    if value is None:
+        return "-"
+    return f"{value * 100:.1f}%" if 0.0 < value < 0.01 else f"{value * 100:.0f}%"
 
 
 def choose_columns(rows: Sequence[Row], width: int) -> list[tuple[Column, int]]:

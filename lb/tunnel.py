@@ -187,6 +187,9 @@ class Tunnel:
                     _end(other)
             return
         proxy.exchange_ended(self._exchange, self._reason or EndReason.OK, proxy.clock(), is_timed=False)
+        if self._reason is None and getattr(self._exchange, "attempts", None) is not None:
+            # As every other that went well, but not at once.
+            proxy.history.remember(self._exchange)
         proxy.deadlines.remove(self)
         self.deadline = NEVER
         # They know each other: without this only the garbage collector could free them.

@@ -18,13 +18,15 @@ CANDIDATES = 30
 
 
 class Candidate(NamedTuple):
-    """An endpoint as it was when the request ended."""
+    """An endpoint as it was when the request ended, or a tenth of a second before."""
 
     endpoint: str
     name: str
     state: str
     """available, set aside, on trial, not ready"""
     seconds_left: float = 0.0
+    reason: str = ""
+    """Why it is in that state, if there is anything to say."""
 
 
 class Record(NamedTuple):
@@ -98,8 +100,9 @@ def explain(record: Record) -> str:
     states = ", ".join(f"{count} {state}" for state, count in record.states) or "none"
     lines.append(f"  endpoints then: {total} ({states})" if total else "  endpoints then: none")
     for one in record.candidates:
+        why = f" ({one.reason})" if one.reason else ""
         left = f", {one.seconds_left:.1f} s left" if one.seconds_left else ""
-        lines.append(f"    {one.endpoint} {one.name or '-'}: {one.state}{left}")
+        lines.append(f"    {one.endpoint} {one.name or '-'}: {one.state}{why}{left}")
     if total > len(record.candidates):
         lines.append(f"    and {total - len(record.candidates)} more")
     return "\n".join(lines) + "\n"

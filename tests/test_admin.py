@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lb.admin import Pages
 from lb.discovery.status import SyncStatus
 from lb.endpoint import make_endpoint
 from lb.errors import ConnectFailure
 from lb.http1.head import HeadLimits, HeadParser
+from lb.pages import Pages
 from lb.stats_model import LogEvent, from_json
 from tests.test_downstream import Harness
 
@@ -21,7 +21,7 @@ A, B, C = (make_endpoint(f"10.0.0.{number}", 80, name=f"pod-{name}", uid=name) f
 def ask(pages: Pages, path: str, *, admin: bool) -> tuple[int, str]:
     head = HeadParser(HeadLimits()).request(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
     answer = pages.answer(head, admin=admin)
-    status, _, content = answer() if callable(answer) else answer
+    status, _, content = answer()() if callable(answer) else answer
     return status, content.decode()
 
 

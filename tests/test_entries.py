@@ -89,9 +89,9 @@ def test_of_very_many_attempts_the_first() -> None:
 
 
 def test_a_head_that_was_refused() -> None:
-    entry = Entries(lambda: WALL).refused(b"10.1.2.3", 400, "bad_request:host", b"id-1")
+    entry = Entries(lambda: WALL).refused(b"10.1.2.3", 400, "bad_request:host", b"id-1", 321)
     assert text_line(entry) == (
-        b'2026-11-24T09:30:00.500Z 10.1.2.3 "- - HTTP/1.1" 400 bad_request:host in=0 out=0 queue=- connect=- first=- '
+        b'2026-11-24T09:30:00.500Z 10.1.2.3 "- - HTTP/1.1" 400 bad_request:host in=0 out=321 queue=- connect=- first=- '
         b"total=0.000000 via=- tries=- id=id-1\n"
     )
 
@@ -102,5 +102,5 @@ def test_the_second_changes() -> None:
     found = []
     for at in (WALL, WALL + 0.25, WALL + 0.5, WALL + 60.0, WALL):
         now[0] = at
-        found.append(entries.refused(b"", 400, "", b"").at[17:])
+        found.append(entries.refused(b"", 400, "", b"", 0).at[17:])
     assert found == ["00.500Z", "00.750Z", "01.000Z", "00.500Z", "00.500Z"]

@@ -276,8 +276,39 @@ class TestTimesOfEndpoints:
         assert counters.endpoint_times == counters.notes == {}
         assert self.total(counters) == (1, 0.5)
         counters.retain({endpoint.key for endpoint in many[1:]}, 0.0)
-        assert len(counters.endpoint_times) == len(many)
+        assert len(counters.endpoint_times) == MOST_WITH_TIMES
         assert self.total(counters) == (1, 0.5)
+
+    def test_those_that_left_have_none(self) -> None:
+        counters = Metrics()
+        size = 0
+        for generation in range(50):
+            here = [make_endpoint("10.0.0.1", 100 * generation + at) for at in range(10)]
+            counters.retain({endpoint.key for endpoint in here}, float(generation))
+            for endpoint in here:
+                counters.slot(endpoint.key)
+                self.observe(counters, endpoint, 0.5)
+            assert len(counters.endpoint_times) == len(counters.notes) == 10
+            size = size or len(counters.values)
+        assert self.total(counters) == (500, 250.0)
+        # Of those that are told of for a while only the counters are kept.
+        assert len(counters.values) < size + 500 * 16
+        left = make_endpoint("10.0.0.1", 1)
+        counters.slot(left.key)
+        assert counters.times_of(left.key) is None
+
+    def test_what_is_settled_in_turn_is_all_settled_in_the_end(self) -> None:
+        counters = Metrics("on")
+        many = [make_endpoint("10.0.0.1", port) for port in range(200)]
+        for endpoint in many:
+            self.observe(counters, endpoint, 0.5)
+        most = 0
+        for _ in range(17):
+            before = len(counters.waiting_times())
+            counters.settle_some()
+            most = max(most, before - len(counters.waiting_times()))
+        assert counters.waiting_times() == []
+        assert most < 20
 
     @pytest.mark.parametrize(("setting", "has_times"), [("off", False), ("on", True)])
     def test_off_and_on(self, setting: Literal["off", "on"], has_times: bool) -> None:

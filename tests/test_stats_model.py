@@ -44,7 +44,7 @@ def endpoint_stats(endpoint: str = "10.0.0.1:80", **fields: Any) -> EndpointStat
     return msgspec.structs.replace(found, **fields)
 
 
-def stats(*endpoints: EndpointStats, uptime: float = 10.0, **totals: Any) -> Stats:
+def stats(*endpoints: EndpointStats, instance: str = "a", uptime: float = 10.0, **totals: Any) -> Stats:
     """Return what there is to say when nothing has happened, but for `totals`."""
     nothing = Totals(
         connections=0,
@@ -62,6 +62,7 @@ def stats(*endpoints: EndpointStats, uptime: float = 10.0, **totals: Any) -> Sta
     )
     return Stats(
         version="1.2.3",
+        instance=instance,
         uptime=uptime,
         totals=msgspec.structs.replace(nothing, **totals),
         times=Times(exchange=NO_TIMES, first_byte=NO_TIMES, connect=NO_TIMES),
@@ -91,7 +92,7 @@ def test_it_comes_back_as_it_was(name: str, message: str, times: Histogram | Non
 
 def test_the_words_in_the_json() -> None:
     found = json.loads(to_json(stats(endpoint_stats())))
-    assert set(found) == {"version", "uptime", "totals", "times", "endpoints", "events"}
+    assert set(found) == {"version", "instance", "uptime", "totals", "times", "endpoints", "events"}
     assert {"connectionsOpen", "isPanicking", "ownReplies"} < set(found["totals"])
     assert {"exchange", "firstByte", "connect", "overhead"} == set(found["times"])
     assert {"secondsLeft", "expectedShare", "connectFailures", "setAsides"} < set(found["endpoints"][0])

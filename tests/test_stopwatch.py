@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lb.endpoint import make_endpoint
+from lb.errors import EndReason
 from lb.exchange import Exchange
 from lb.histogram import BATCH, BLOCK, cumulative
 from lb.http1.forwarding import Request
@@ -88,12 +89,28 @@ def test_an_endpoint_with_a_histogram_has_its_own() -> None:
     watch.stopwatch.answered(second)
     watch.now = 99.25
     watch.stopwatch.flushed()
+    first.end_reason = EndReason.OK
     watch.stopwatch.ended(first, 0.5)
     place = watch.metrics.times_of(A.key)
     assert place is not None
     assert watch.times(place) == (2, 0.75)
     assert watch.times(EXCHANGE_TIME) == (1, 0.25)
     assert cumulative(exchange_block(watch.metrics.values, [place]))[1:] == (3, 1.0)
+    # What did not end well was not its answer.
+    first.end_reason = EndReason.RESET_IN_BODY
+    watch.stopwatch.ended(first, 0.5)
+    assert watch.times(place) == (2, 0.75)
+    assert watch.times(EXCHANGE_TIME) == (2, 0.75)
+
+
+def test_an_answer_to_nothing_that_was_written() -> None:
+    # Below zero it would be no time, and stop the counting of all others.
+    watch = Watch()
+    watch.stopwatch.answered(watch.exchange(came=99.0, written=0.0, answered=99.5))
+    watch.stopwatch.answered(watch.exchange(came=99.0, written=99.0, answered=99.5))
+    watch.now = 99.5
+    watch.stopwatch.flushed()
+    assert watch.times(OVERHEAD_TIME) == (2, 0.0)
 
 
 def test_what_waits_to_be_counted_is_bounded() -> None:

@@ -41,7 +41,9 @@ def test_the_first_reading_is_of_the_time_since_the_start() -> None:
     assert (found.is_first, found.seconds, found.rate, found.success) == (True, 50.0, 2.0, 0.98)
 
 
-@pytest.mark.parametrize("later", [stats(uptime=1.0, exchanges=500), stats(uptime=99.0, exchanges=5)])
+@pytest.mark.parametrize(
+    "later", [stats(instance="b", uptime=1.0, exchanges=500), stats(instance="b", uptime=99.0, exchanges=500)]
+)
 def test_a_process_that_began_anew_begins_anew_here(later: Stats) -> None:
     found = view(stats(uptime=50.0, exchanges=100), later)
     assert found.is_first

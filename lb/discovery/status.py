@@ -1,4 +1,4 @@
-"""CORE: how discovery fares, for /metrics. Written by the source's thread, read by the loop: single values only."""
+"""CORE: how discovery fares, for /metrics. Written by the source's thread, copied by the loop: single values only."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ class SyncStatus:
         self.is_watch_forbidden = False
         self.snapshot_taken: float | None = None
         """When the snapshot file that serves was right, or None: what serves is what the API server said."""
+
+    def copy(self) -> SyncStatus:
+        """Return what it tells now."""
+        other = SyncStatus()
+        vars(other).update(vars(self))
+        other.watch_restarts = dict(self.watch_restarts)
+        return other
 
     def restarted(self, reason: str) -> None:
         """A watch ended."""

@@ -80,7 +80,13 @@ class HeldWrites:
                 if not transport.is_closing():
                     transport.close()
         for tell in self.after_flush:
-            tell()
+            try:
+                tell()
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                # The loop must not end of what somebody makes of it.
+                self._report({"message": "Behind a flush", "exception": error})
 
     def _write_each(self, held: Iterable[Held]) -> None:
         """Write bytes to each transport, and tell who is given with them when.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 REASONS = {
@@ -27,6 +28,8 @@ REASONS = {
 
 _ALLOW = b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
 
+_PLAIN_ID = re.compile(rb"[0-9A-Za-z_][-0-9A-Za-z._:/=+]*")
+
 
 class Problem(NamedTuple):
     """Why a request is answered by us and not by an endpoint."""
@@ -46,15 +49,14 @@ def problem_reply(problem: Problem, *, request_id: bytes, date: bytes, close: bo
     """Return the whole response for `problem`; `body=False` leaves the body away (for HEAD), not its length."""
     title = REASONS[problem.status]
     content = (
-        b'{"type":"about:blank","title":"%b","status":%d,"detail":"%b","reason":"%b","requestId":"%b",'
-        b'"explain":"podlb why %b"}\n'
+        b'{"type":"about:blank","title":"%b","status":%d,"detail":"%b","reason":"%b","requestId":"%b","explain":"%b"}\n'
     ) % (
         title.encode(),
         problem.status,
         _escape(problem.detail),
         problem.reason.encode(),
         _escape_bytes(request_id),
-        _escape_bytes(request_id),
+        _escape_bytes(_command(request_id)),
     )
     fields = [b'Proxy-Status: podlb; error=%b; details="%b"' % (problem.proxy_status.encode(), problem.reason.encode())]
     if request_id:
@@ -64,6 +66,13 @@ def problem_reply(problem: Problem, *, request_id: bytes, date: bytes, close: bo
     if problem.retry_after is not None:
         fields.append(b"Retry-After: %d" % problem.retry_after)
     return reply(problem.status, b"application/problem+json", content, date=date, close=close, fields=fields, body=body)
+
+
+def _command(request_id: bytes) -> bytes:
+    """Return the command that explains the request, in the words of a shell: the id may be the client's own."""
+    if _PLAIN_ID.fullmatch(request_id):
+        return b"podlb why " + request_id
+    return b"podlb why -- '" + request_id.replace(b"'", b"'\"'\"'") + b"'"
 
 
 def options_reply(request_id: bytes, *, date: bytes, close: bool) -> bytes:

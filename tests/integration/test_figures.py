@@ -9,7 +9,7 @@ import pytest
 
 from lb import metrics
 from lb.histogram import BLOCK, cumulative
-from tests.fakes import chunked, eventually, request
+from tests.fakes import DEADLINE, chunked, eventually, request
 from tests.integration.conftest import MakeBalancer, MakeEndpoint, MakeTunnels
 from tests.integration.endpoint import Connection, Message, respond, respond_when, response
 from tests.integration.harness import Balancer
@@ -179,3 +179,24 @@ def test_a_turn_that_takes_long_is_ours(balancer: MakeBalancer, endpoint: MakeEn
 
     # (A timer is due every 0.5 s.)
     eventually(lags, "a timer that is late")
+
+
+@pytest.mark.parametrize("status", ["200 OK", "503 No"])
+def test_endpoints_that_answer_before_they_are_asked(
+    status: str, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """They reset the connection behind that: nothing of a request is ever written, and no time may be below zero."""
+
+    def blurt_out(connection: Connection) -> None:
+        connection.send(response(status=status))
+        connection.reset()
+
+    lb = balancer(endpoint(script=blurt_out), endpoint(), retry_on=("connect", "reset", "503"))
+    client = lb.client()
+    for _ in range(60):
+        client.get()
+    lb.wait_until_idle()
+    count, overhead = times(lb, metrics.OVERHEAD_TIME)
+    assert 0 < count <= 60
+    assert 0.0 <= overhead < DEADLINE
+    assert lb.client().get().status in (200, 503, 502)

@@ -34,7 +34,7 @@ def test_a_failure(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     assert "GET /cart: 503, connect_refused, after 0." in found
     for dead in (one, two):
         assert f"  {dead.value.authority}: refused\n" in found
-        assert f"    {dead.value.authority} -: set aside, " in found
+        assert f"    {dead.value.authority} -: set aside (connect refused), " in found
     assert "endpoints then: 2 (2 set aside)" in found
     listed = ports.admin("/why").body.decode().splitlines()
     assert listed[0].startswith(id_of(answer).decode())
