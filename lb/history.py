@@ -10,6 +10,7 @@ from lb.access_logger import AccessLogger
 from lb.entries import Entries
 from lb.errors import EndReason
 from lb.exchange import Exchange
+from lb.plain_lines import PlainLines
 from lb.service import Service
 from lb.why import Candidate, Record, Recorder, candidates_of
 
@@ -23,6 +24,7 @@ class History:
     def __init__(self, service: Service[Any], clock: Callable[[], float]) -> None:
         self.recorder = Recorder()
         self.access_logger: AccessLogger | None = None
+        self._plain_lines: PlainLines | None = None
         self.is_sampling = False
         """Is the next that goes well to be remembered too?"""
         self._entries = Entries()
@@ -31,11 +33,25 @@ class History:
         self._looked_at = -_LOOK_SECONDS
         self._seen = candidates_of(())
 
+    def log_access(self, logger: AccessLogger) -> None:
+        """Write the access log from now on."""
+        self.access_logger = logger
+        self._plain_lines = PlainLines(logger.form)
+
     def log(self, exchange: Exchange) -> None:
         """Write a line of the access log, if there is one and it takes this."""
-        logger = self.access_logger
-        if logger is not None and logger.wants():
-            logger.log(self._entries.of(exchange))
+        logger, plain_lines = self.access_logger, self._plain_lines
+        if logger is not None and plain_lines is not None and logger.wants():
+            line = plain_lines.of(exchange)
+            if line is None:
+                logger.log(self._entries.of(exchange))
+            else:
+                logger.write(line)
+
+    def flush(self) -> None:
+        """Hand over the lines of the access log that wait."""
+        if self.access_logger is not None:
+            self.access_logger.flush()
 
     def remember(self, exchange: Exchange) -> None:
         """Keep the story of an exchange that has ended."""

@@ -163,7 +163,7 @@ class LogWriter(logging.Handler):
         self._put(line.encode() + b"\n")
 
     def write_line(self, line: bytes) -> None:
-        """Queue a finished line, which ends with a line break; never wait."""
+        """Queue a finished line, or several, which end with a line break; never wait."""
         self._put(line)
 
     def close(self, timeout: float = 1.0) -> None:
@@ -186,7 +186,7 @@ class LogWriter(logging.Handler):
         waiting = self._bytes_queued - self._bytes_taken
         if waiting + len(line) > QUEUE_LIMIT or (self._is_dropping and waiting > QUEUE_LIMIT // 2):
             self._is_dropping = True  # until half is free: one notice for a long stretch, not one per line
-            self._dropped += 1
+            self._dropped += line.count(b"\n")
             return
         if self._is_dropping:
             self._is_dropping = False

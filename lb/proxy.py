@@ -176,7 +176,7 @@ class Proxy:
 
     def log_access(self, logger: AccessLogger) -> None:
         """Have every exchange written to the access log, from now on."""
-        self.history.access_logger = logger
+        self.history.log_access(logger)
         self.on_exchange_ended = self._exchange_ended
 
     def _exchange_ended(self, exchange: Exchange) -> None:

@@ -56,7 +56,7 @@ class Server:
     ) -> None:
         """`source` replaces the one that the configuration names; `clock` is monotonic, in seconds.
 
-        `write_line` takes the lines of the access log, and never waits. For those who ask the admin port,
+        `write_line` takes lines of the access log, and never waits. For those who ask the admin port,
         `dropped_lines` returns how many lines, of any log, were dropped, and `recent_events` the last lines of the log.
         """
         self._config = config
@@ -85,7 +85,13 @@ class Server:
         self.proxy.on_connection_closed = self._connection_closed
         if config.access_log != "off" and write_line is not None:
             self.proxy.log_access(
-                AccessLogger(config.access_log, config.access_log_sample, write_line, random=random.random)
+                AccessLogger(
+                    config.access_log,
+                    config.access_log_sample,
+                    write_line,
+                    random=random.random,
+                    call_later=loop.call_later,
+                )
             )
         self.listener: Listener | None = None
         self.has_started = False
@@ -257,6 +263,7 @@ class Server:
         proxy.stop()
         # Transports report their end in the next iteration.
         await asyncio.sleep(0)
+        proxy.history.flush()
         log.info("stopped")
 
 

@@ -71,6 +71,7 @@ class Request:
         "idempotent",
         "is_head",
         "is_simple",
+        "log_words",
         "method",
         "minor",
         "persistent",
@@ -100,6 +101,8 @@ class Request:
         self.rare = _NOTHING_RARE
         self.size = 0
         """Of its head as it came, in bytes."""
+        self.log_words = b""
+        """What the access log says of it, once it has been said."""
         self.host_at = 0
         """Where in `prefix` the endpoint's address goes as Host, if the client (HTTP/1.0) sent none; else 0."""
 

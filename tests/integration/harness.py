@@ -120,12 +120,13 @@ class Balancer:
             self.loop.close()
 
     async def _serve(self) -> None:
-        self.server = Server(
-            self.config, self.loop, clock=self.clock, source=self.source, write_line=self.access_lines.append
-        )
+        self.server = Server(self.config, self.loop, clock=self.clock, source=self.source, write_line=self._write_lines)
         await self.server.start()
         self._started.set()
         await self.server.run()
+
+    def _write_lines(self, data: bytes) -> None:
+        self.access_lines += data.splitlines(keepends=True)
 
     @property
     def port(self) -> int:

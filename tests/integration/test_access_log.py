@@ -18,6 +18,7 @@ def entries(lb: Balancer, count: int) -> list[dict[str, Any]]:
     """Wait for so many lines; return what they say."""
     eventually(lambda: len(lb.access_lines) >= count, f"{count} lines")
     lb.wait_until_idle()
+    lb.call(lb.server.proxy.history.flush)
     assert len(lb.access_lines) == count
     return [json.loads(line) for line in lb.access_lines]
 
@@ -125,6 +126,7 @@ def test_a_share_of_them(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None
     for _ in range(200):
         client.get()
     lb.wait_until_idle()
+    lb.call(lb.server.proxy.history.flush)
     assert 50 < len(lb.access_lines) < 150
     none = balancer(endpoint(), access_log="text", access_log_sample=0.0)
     none.client().get()
