@@ -12,7 +12,7 @@ PYTHON ?= python3 python3.11 python3.12 python3.13 python3.14 python
 
 help:
 	@echo "make demo      three backends and the load balancer on this machine (DEMO_ARGS='--help')"
-	@echo "make test      format, lint, types, layers, unit and integration tests; under 3 minutes"
+	@echo "make test      format, lint, types, layers, unit and integration tests; 3 to 6 minutes"
 	@echo "make test-all  all tests, the slow ones too, on every event loop and with every parser"
 	@echo "make soak      a million connections, ten minutes of made-up messages, 100,000 events of a Service; about 20 minutes"
 	@echo "make drills    pods are killed, rolled and scaled under load, on the cluster of KUBECONFIG or one of PODLB_CLUSTER"
