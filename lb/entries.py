@@ -38,7 +38,8 @@ class Entries:
             sent=getattr(exchange, "sent", 0),
             queue=ready - began if ready else None,
             connect=getattr(exchange, "connect_seconds", None),
-            first_byte=exchange.first_byte - ready if ready and exchange.first_byte else None,
+            # (Some answer in the turn in which they were connected to, and a turn's time is that of its beginning.)
+            first_byte=max(exchange.first_byte - ready, 0.0) if ready and exchange.first_byte else None,
             total=total,
             endpoint="" if endpoint is None else endpoint.authority,
             attempts=tuple(
