@@ -285,15 +285,17 @@ class Proxy:
 
     def start(self) -> None:
         """Start the sweep of the pool."""
-        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, self.clock() + _POOL_SWEEP)
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool)
+        self.stopwatch.timer_due = self.clock() + _POOL_SWEEP
 
-    def _sweep_pool(self, due: float) -> None:
+    def _sweep_pool(self) -> None:
         now = self.clock()
-        self.stopwatch.lagged(now - due)
+        self.stopwatch.timer_came(now)
         for upstream in self.service.pool.expire(now):
             upstream.close()
         self.service.metrics.fold(now)
-        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool, now + _POOL_SWEEP)
+        self._sweep = self.loop.call_later(_POOL_SWEEP, self._sweep_pool)
+        self.stopwatch.timer_due = now + _POOL_SWEEP
 
     def stop_timers(self) -> None:
         """Cancel the timers."""

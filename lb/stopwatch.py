@@ -26,13 +26,15 @@ _OK = EndReason.OK
 class Stopwatch:
     """Takes the times, in seconds on `clock`."""
 
-    __slots__ = ("_answered", "_clock", "_heads", "_metrics", "_noted", "answered")
+    __slots__ = ("_answered", "_clock", "_heads", "_metrics", "_noted", "answered", "timer_due")
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._metrics = metrics
         self._clock = clock
         self._answered: list[Exchange] = []
         self._heads: list[float] = []
+        self.timer_due = 0.0
+        """When the next look at how late the loop is was to be. (Handed to the timer it would be an object each.)"""
         self._noted = 0
         """How many times were noted since they were last settled."""
         self.answered = self._answered.append
@@ -52,9 +54,9 @@ class Stopwatch:
         times = metrics.endpoint_times.get(exchange.slot) if exchange.end_reason is _OK else None
         (times or metrics.exchange_times).observe(seconds)
 
-    def lagged(self, seconds: float) -> None:
-        """A timer of the loop was so late."""
-        self._metrics.lag_times.observe(max(seconds, 0.0))
+    def timer_came(self, now: float) -> None:
+        """The timer that was due at `timer_due` is here."""
+        self._metrics.lag_times.observe(max(now - self.timer_due, 0.0))
 
     def flushed(self) -> None:
         """What was held was written."""

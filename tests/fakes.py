@@ -35,16 +35,18 @@ def eventually(condition: Callable[[], object], what: str = "it", *, seconds: fl
         time.sleep(0.002)
 
 
-def wait_for_standstill(measure: Callable[[], object], *, still: float = 0.2, seconds: float = DEADLINE) -> None:
+def wait_for_standstill(
+    measure: Callable[[], int], *, still: float = 0.2, seconds: float = DEADLINE, tolerance: int = 0
+) -> None:
     """Return when what `measure` returns, which is not zero any more, has not changed for `still` seconds.
 
-    Fails if that is not so within `seconds`.
+    By no more than `tolerance`, that is. Fails if that is not so within `seconds`.
     """
     deadline = time.monotonic() + seconds
     last, since = measure(), time.monotonic()
     while not last or time.monotonic() - since < still:
         time.sleep(0.005)
-        if (now := measure()) != last:
+        if abs((now := measure()) - last) > tolerance:
             last, since = now, time.monotonic()
         assert time.monotonic() < deadline, f"it never stood still: {last}"
 

@@ -124,7 +124,8 @@ def test_what_waits_to_be_counted_is_bounded() -> None:
 
 def test_a_timer_that_was_early_was_not_late() -> None:
     watch = Watch()
-    watch.stopwatch.lagged(-0.001)
-    watch.stopwatch.lagged(0.25)
+    watch.stopwatch.timer_due = 100.0
+    watch.stopwatch.timer_came(99.999)
+    watch.stopwatch.timer_came(100.25)
     watch.metrics.settle()
     assert watch.times(watch.metrics.lag_times.block) == (2, 0.25)
