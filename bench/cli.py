@@ -116,8 +116,8 @@ def _about(peers: Sequence[Peer], plan: measure.Plan, cores: Cores) -> dict[str,
 def _print_about(about: dict[str, Any]) -> None:
     print(f"machine   {about['machine']}")
     print(f"programs  podlb {about['podlb']} on Python {about['python']}")
-    for version in about["versions"].values():
-        print(f"          {version}")
+    for program, version in about["versions"].items():
+        print(f"          {program}: {version}")
     print(f"cores     {about['pinning']}")
     print(f"backend   {about['backend']}")
     print(f"measured  {about['rounds']} rounds of {about['seconds']} s, all contenders in alternation\n")
@@ -157,6 +157,11 @@ def _run(arguments: argparse.Namespace) -> int:
         require_wrk()
     if arguments.gate:
         gate.read_baseline(gate.BASELINE)
+    if not backend.has_nginx() and (
+        beyond := [each.name for each in scenarios if each.name not in backend.OF_FALLBACK]
+    ):
+        print(f"left out, since the backend is not nginx: {', '.join(beyond)}")
+        scenarios = [each for each in scenarios if each.name in backend.OF_FALLBACK]
     if (arguments.gate or arguments.write_baseline) and not backend.has_nginx():
         raise BenchError(f"--gate and --write-baseline need nginx as the backend: {PEERS['nginx'].install}")
     peers = _usable(arguments.peers, arguments.scenarios)
@@ -192,7 +197,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     arguments = _parse(argv)
     # Debian keeps nginx and haproxy where the PATH of most users does not look.
-    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+    # The programs that pip installs are beside this interpreter.
+    places = [str(Path(sys.executable).parent), "/usr/local/sbin", "/usr/sbin"]
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *places])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return _run(arguments)

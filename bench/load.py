@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.backend import BULK_BODY, BULK_PATH
+from bench.backend import BULK_BODY, BULK_PATH, CLOSE_PATH, HUGE_BODY_BYTES, HUGE_PATH, MEDIUM_BODY, MEDIUM_PATH
 from bench.proc import HOST, BenchError, pinned
 
 WRK_INSTALL = "apt install wrk (Debian, Ubuntu) or brew install wrk (macOS)"
@@ -30,11 +30,9 @@ class Scenario:
     path: str = "/"
     fields: tuple[str, ...] = ()
     body_bytes: int | None = None
-    """Where cost is counted by byte, not by request: the length of every response's body."""
-
-    @property
-    def is_by_byte(self) -> bool:
-        return self.body_bytes is not None
+    """The length of every response's body, where it is a long one."""
+    is_by_byte: bool = False
+    """Is cost counted by byte, not by request?"""
 
 
 SCENARIOS = {
@@ -44,13 +42,34 @@ SCENARIOS = {
         Scenario(
             "browser", "keep-alive GET, browser-sized heads that all differ, 64 connections", script="browser.lua"
         ),
+        Scenario("post", "keep-alive POST of 16 KiB, 64 connections", script="post.lua"),
+        Scenario(
+            "medium",
+            "keep-alive GET, responses of 64 KiB, 64 connections",
+            path=MEDIUM_PATH,
+            body_bytes=len(MEDIUM_BODY),
+        ),
         Scenario("connect", "GET on a new client connection each time, 64 at a time", fields=("Connection: close",)),
+        Scenario(
+            "upstream-connect",
+            "keep-alive GET, the backend closes behind each response, 64 connections",
+            path=CLOSE_PATH,
+        ),
         Scenario(
             "bulk",
             "keep-alive GET, responses of 1 MiB, 16 connections",
             connections=16,
             path=BULK_PATH,
             body_bytes=len(BULK_BODY),
+            is_by_byte=True,
+        ),
+        Scenario(
+            "huge",
+            "keep-alive GET, responses of 100 MiB, 4 connections",
+            connections=4,
+            path=HUGE_PATH,
+            body_bytes=HUGE_BODY_BYTES,
+            is_by_byte=True,
         ),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Sample(NamedTuple):
     bytes_read: int
     """By the client, heads included."""
     short_bodies: int
+    load_busy: float = 0.0
+    """How busy load and backend were, as a share of one core: near 1 they could not do more, whatever the contender."""
 
     @property
     def cpu_us(self) -> float | None:
@@ -71,6 +74,7 @@ class Contender(NamedTuple):
     peer: Peer
     process: Process
     port: int
+    backend: Process
 
 
 def _own_directory(parent: Path, name: str) -> Path:
@@ -97,9 +101,12 @@ def running(peers: Sequence[Peer], cores: Cores, connections: int = 64) -> Itera
             return process
 
         backend_setting = Setting(backend_port, 0, (), _own_directory(directory, "backend"))
-        start("the backend", backend.argv, backend_setting, cores.load)
+        behind = start("the backend", backend.argv, backend_setting, cores.load)
         contenders = []
         for index, peer in enumerate(peers):
+            if peer.is_backend:
+                contenders.append(Contender(peer, behind, backend_port, behind))
+                continue
             setting = Setting(
                 port=ports[2 * index],
                 admin_port=ports[2 * index + 1],
@@ -108,14 +115,16 @@ def running(peers: Sequence[Peer], cores: Cores, connections: int = 64) -> Itera
                 connections=connections,
             )
             process = start(peer.name, peer.argv, setting, cores.balancer)
-            contenders.append(Contender(peer, process, setting.port))
+            contenders.append(Contender(peer, process, setting.port, behind))
         yield contenders
 
 
 def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, cores: Cores) -> Sample:
+    behind, load = contender.backend.usage(), _cpu_of_children()
     before = contender.process.usage()
     result = run_wrk(scenario, contender.port, seconds, cores.load)
     after = contender.process.usage()
+    busy = contender.backend.usage().cpu_seconds - behind.cpu_seconds + _cpu_of_children() - load
     return Sample(
         scenario=scenario.name,
         peer=contender.peer.name,
@@ -130,7 +139,14 @@ def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, 
         socket_errors=result.socket_errors,
         bytes_read=result.bytes_read,
         short_bodies=short_bodies(scenario, result),
+        load_busy=busy / result.seconds,
     )
+
+
+def _cpu_of_children() -> float:
+    """Return the user and system time of all processes that were waited for: of wrk, that is."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _warm_up(contender: Contender, scenario: Scenario, cores: Cores) -> None:

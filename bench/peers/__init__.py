@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from bench.peers.caddy import CADDY
+from bench.peers.envoy import ENVOY
 from bench.peers.haproxy import HAPROXY, HAPROXY_AUTO, HAPROXY_SPLICE
 from bench.peers.nginx import NGINX
 from bench.peers.peer import Peer, Setting
 from bench.peers.podlb import PODLB
+from bench.peers.traefik import TRAEFIK
 
 REFERENCE = HAPROXY.name
 """The contender that ratios are relative to."""
 SPLICING_REFERENCE = HAPROXY_SPLICE.name
 """The one that they are relative to as well where bodies are long."""
 
-PEERS: dict[str, Peer] = {peer.name: peer for peer in (HAPROXY, HAPROXY_AUTO, HAPROXY_SPLICE, NGINX, *PODLB)}
+CONTROL = dataclasses.replace(
+    NGINX,
+    name="no-balancer",
+    program="wrk",
+    install="apt install wrk",
+    is_backend=True,
+    # Not of memory: it is set up for the load alone.
+    scenarios=("small", "browser", "post", "medium", "connect", "upstream-connect", "bulk", "huge"),
+)
+"""The backend without a balancer: what load and backend can do on their core. Its CPU is the backend's."""
 
-__all__ = ["PEERS", "REFERENCE", "SPLICING_REFERENCE", "Peer", "Setting"]
+PEERS: dict[str, Peer] = {
+    peer.name: peer for peer in (CONTROL, HAPROXY, HAPROXY_AUTO, HAPROXY_SPLICE, NGINX, ENVOY, TRAEFIK, CADDY, *PODLB)
+}
+
+__all__ = ["CONTROL", "PEERS", "REFERENCE", "SPLICING_REFERENCE", "Peer", "Setting"]

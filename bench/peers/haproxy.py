@@ -54,7 +54,7 @@ def _haproxy(name: str, *options: str) -> Peer:
 def _splicing(name: str, option: str) -> Peer:
     return dataclasses.replace(
         _haproxy(name, option),
-        scenarios=("bulk",),
+        scenarios=("bulk", "huge"),
         impossible=None if sys.platform == "linux" else "splice is there on Linux only",
     )
 

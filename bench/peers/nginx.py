@@ -59,8 +59,11 @@ def configuration(setting: Setting) -> str:
     return _COMMON.format(connections=connections, directory=setting.directory, http=http)
 
 
-def backend_configuration(setting: Setting, body: bytes, files: Mapping[str, bytes]) -> str:
-    """nginx.conf of the backend: files on their paths, as nginx serves files, and `body` on every other path."""
+def backend_configuration(setting: Setting, body: bytes, files: Mapping[str, bytes], close_path: str) -> str:
+    """nginx.conf of the backend: files on their paths, as nginx serves files, and `body` on every other path.
+
+    Behind an answer on `close_path` the connection is closed.
+    """
     locations = []
     for path, content in files.items():
         file = setting.directory / path.lstrip("/")
@@ -72,7 +75,11 @@ def backend_configuration(setting: Setting, body: bytes, files: Mapping[str, byt
     server {{
         listen {HOST}:{setting.port} backlog=4096;
         keepalive_requests {_NEVER};
-{"".join(locations)}        location / {{
+{"".join(locations)}        location = {close_path} {{
+            keepalive_timeout 0;
+            return 200 "{text}";
+        }}
+        location / {{
             return 200 "{text}";
         }}
     }}
@@ -88,9 +95,9 @@ def _argv(setting: Setting) -> list[str]:
     return _command(setting, configuration(setting))
 
 
-def backend_argv(setting: Setting, body: bytes, files: Mapping[str, bytes]) -> list[str]:
+def backend_argv(setting: Setting, body: bytes, files: Mapping[str, bytes], close_path: str = "/close") -> list[str]:
     """The command of the backend, see `backend_configuration`; `setting.backends` is not used."""
-    return _command(setting, backend_configuration(setting, body, files))
+    return _command(setting, backend_configuration(setting, body, files, close_path))
 
 
 NGINX = Peer(name="nginx", argv=_argv, program="nginx", version_flag="-v", install=INSTALL)

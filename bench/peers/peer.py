@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+REQUIREMENTS = "pip install -r bench/requirements.txt"
+"""What installs the contenders that come as packages of PyPI."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -43,6 +46,8 @@ class Peer:
     """The command that installs the program."""
     scenarios: tuple[str, ...] | None = None
     """The only ones that it is measured in; None: all."""
+    is_backend: bool = False
+    """Is it the backend itself, without a balancer in front?"""
     impossible: str | None = None
     """Why it can't run on this system, where it can't."""
 
@@ -53,8 +58,8 @@ class Peer:
         return shutil.which(self.program) is not None
 
     def version(self) -> str:
-        """The first line of what the program says of its version."""
+        """The first line, of those that are not empty, of what the program says of its version."""
         done = subprocess.run(
             [self.program, self.version_flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        return next(iter(done.stdout.splitlines()), "unknown").strip()
+        return next((line for line in done.stdout.splitlines() if line.strip()), "unknown").strip()

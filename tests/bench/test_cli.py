@@ -16,8 +16,8 @@ from bench.proc import ROOT, BenchError
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--peers", "haproxy,traefik"], "no contender 'traefik'; there are: haproxy, "),
-        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser, connect, bulk, idle"),
+        (["--peers", "haproxy,pound"], "no contender 'pound'; there are: no-balancer, haproxy, "),
+        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser, post, medium, connect, "),
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--gate", "--peers", "haproxy"], f"need the contenders haproxy and {gate.GATED_PEER}"),
         (["--write-baseline", "--scenarios", "small"], "need the contenders"),
@@ -44,7 +44,9 @@ def test_the_gate_measures_its_scenarios_and_no_more_than_it_needs(option: str) 
 def test_without_a_gate_everything_is_measured() -> None:
     arguments = cli._parse([])
     assert arguments.peers == list(PEERS)
-    assert arguments.scenarios == ["small", "browser", "connect", "bulk", "idle"]
+    assert arguments.scenarios == [
+        *("small", "browser", "post", "medium", "connect", "upstream-connect", "bulk", "huge", "idle"),
+    ]
     assert (arguments.rounds, arguments.seconds) == (11, 2)
 
 

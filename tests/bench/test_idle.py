@@ -149,7 +149,7 @@ def test_a_contender_that_does_not_answer_all_is_named(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "bench.fallback_backend", str(port)]
     with Process("it", argv, None, tmp_path / "log") as process, serving(b"HTTP/1.1 500 No\r\n\r\n") as server:
         process.wait_until_answers(port)
-        contender = idle.Contender(backend_as_contender("it"), process, server.port)
+        contender = idle.Contender(backend_as_contender("it"), process, server.port, process)
         with pytest.raises(BenchError, match=r"^idle: it did not answer on 9 connections: connection 1 of 9: .* 500"):
             idle._hold(contender, 9, None)
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from bench.peers import PEERS, REFERENCE, SPLICING_REFERENCE, Setting
+from bench.load import SCENARIOS
+from bench.peers import CONTROL, PEERS, REFERENCE, SPLICING_REFERENCE, Setting
 from bench.peers.nginx import backend_argv
 
 
@@ -18,12 +20,13 @@ def written(setting: Setting) -> str:
     return "\n".join(path.read_text() for path in setting.directory.iterdir())
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", [name for name in PEERS if name != CONTROL.name])
 def test_every_contender_listens_on_loopback_and_balances_all_backends(name: str, setting: Setting) -> None:
     text = " ".join(PEERS[name].argv(setting)) + written(setting)
-    assert "127.0.0.1:18080" in text or "--host 127.0.0.1 --port 18080" in text
-    assert "127.0.0.1:19001" in text
-    assert "127.0.0.1:19002" in text
+    assert "127.0.0.1" in text
+    for port in ("18080", "19001", "19002"):
+        assert port in text
+    assert "0.0.0.0" not in text
     assert PEERS[name].install
     assert PEERS[name].takes_part_in("bulk")
 
@@ -36,6 +39,24 @@ def test_the_others_keep_connections_alive_and_forward_the_clients_address(name:
     assert {"haproxy": "option forwardfor", "nginx": "X-Forwarded-For"}[program] in text
     assert {"haproxy": "http-reuse always", "nginx": "keepalive 256"}[program] in text
     assert {"haproxy": "nbthread 1", "nginx": "worker_processes 1"}[program] in text
+
+
+def test_one_processor_each_for_those_that_have_no_workers(setting: Setting) -> None:
+    for name in ("caddy", "traefik"):
+        assert "GOMAXPROCS=1" in PEERS[name].argv(setting)
+    argv = PEERS["envoy"].argv(setting)
+    assert argv[argv.index("--concurrency") + 1] == "1"
+
+
+def test_envoy_and_caddy_forward_the_clients_address_and_keep_connections(setting: Setting) -> None:
+    # (Caddy, Traefik and Envoy keep connections by themselves; of the three Envoy has to be told about the address.)
+    envoy = json.loads(Path(PEERS["envoy"].argv(setting)[2]).read_text())
+    [listener] = envoy["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    assert manager["use_remote_address"] is True
+    assert "access_log" not in manager
+    PEERS["caddy"].argv(setting)
+    assert "keepalive_idle_conns_per_host 256" in written(setting)
 
 
 def test_haproxy_splices_in_the_row_that_says_so_alone(setting: Setting) -> None:
@@ -85,6 +106,11 @@ def test_the_backend_answers_by_itself_with_a_text_and_with_files(setting: Setti
     assert f"location = /long {{ root {setting.directory}; sendfile on;" in text
     assert (setting.directory / "long").read_bytes() == b"x" * 1000
     assert "proxy_pass" not in text
+
+
+def test_the_row_without_a_balancer_is_of_every_load() -> None:
+    assert CONTROL.scenarios == tuple(SCENARIOS)
+    assert not CONTROL.takes_part_in("idle")
 
 
 def test_the_reference_is_a_contender() -> None:
