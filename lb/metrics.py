@@ -205,10 +205,6 @@ class Metrics:
         """Return the endpoints that have counters, and the places of theirs."""
         return self._slots.copy()
 
-    def known(self) -> list[EndpointKey]:
-        """Return the endpoints that have counters, those that left included."""
-        return list(self._slots)
-
     def retain(self, here: Set[EndpointKey], now: float) -> None:
         """These are the endpoints of now. The others are told of for a while: see `fold`; their histograms are not."""
         self._here = here

@@ -105,6 +105,48 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     """The last lines of the log, the oldest first."""
 
 
+NO_TIMES = Histogram(count=0, sum=0.0, p50=0.0, p95=0.0, p99=0.0, buckets=[])
+NO_TOTALS = Totals(
+    connections=0,
+    connections_open=0,
+    received_bytes=0,
+    sent_bytes=0,
+    exchanges=0,
+    open=0,
+    ends={},
+    own_replies={},
+    responses={},
+    retries=0,
+    waiting=0,
+    is_panicking=False,
+)
+NEW_ENDPOINT = EndpointStats(
+    endpoint="",
+    name="",
+    uid="",
+    node="",
+    zone="",
+    weight=0,
+    state="",
+    reason="",
+    since=0.0,
+    seconds_left=0.0,
+    expected_share=0.0,
+    picks=0,
+    responses={},
+    retries=0,
+    connects=0,
+    reuses=0,
+    stale=0,
+    connect_failures=0,
+    resets=0,
+    set_asides=0,
+    idle=0,
+    active=0,
+)
+"""What stands before anything has happened."""
+
+
 class NotStatsError(ValueError):
     """What was read is not what `/stats.json` says."""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from lb.errors import EndReason
 from lb.histogram import BOUNDS, SUM, quantile
-from lb.stats_model import EndpointStats, Histogram, LogEvent, Stats, Times, Totals
+from lb.stats_model import NEW_ENDPOINT, NO_TIMES, NO_TOTALS, EndpointStats, Histogram, LogEvent, Stats, Times
 
 _CLIENTS_DOING = (EndReason.CLIENT_GONE.value, EndReason.BAD_REQUEST.value, EndReason.REQUEST_TIMEOUT.value)
 _SHORTEST = 0.001
@@ -78,52 +78,14 @@ class View(NamedTuple):
     events: tuple[LogEvent, ...]
 
 
-_NO_TIMES = Histogram(count=0, sum=0.0, p50=0.0, p95=0.0, p99=0.0, buckets=[])
 _AT_START = Stats(
     version="",
     instance="",
     uptime=0.0,
-    totals=Totals(
-        connections=0,
-        connections_open=0,
-        received_bytes=0,
-        sent_bytes=0,
-        exchanges=0,
-        open=0,
-        ends={},
-        own_replies={},
-        responses={},
-        retries=0,
-        waiting=0,
-        is_panicking=False,
-    ),
-    times=Times(exchange=_NO_TIMES, first_byte=_NO_TIMES, connect=_NO_TIMES),
+    totals=NO_TOTALS,
+    times=Times(exchange=NO_TIMES, first_byte=NO_TIMES, connect=NO_TIMES),
     endpoints=[],
     events=[],
-)
-_NEW_ENDPOINT = EndpointStats(
-    endpoint="",
-    name="",
-    uid="",
-    node="",
-    zone="",
-    weight=0,
-    state="",
-    reason="",
-    since=0.0,
-    seconds_left=0.0,
-    expected_share=0.0,
-    picks=0,
-    responses={},
-    retries=0,
-    connects=0,
-    reuses=0,
-    stale=0,
-    connect_failures=0,
-    resets=0,
-    set_asides=0,
-    idle=0,
-    active=0,
 )
 
 
@@ -207,7 +169,7 @@ def _share(part: int, whole: int) -> float | None:
 
 def _rows(earlier: Iterable[EndpointStats], later: Iterable[EndpointStats], seconds: float) -> tuple[Row, ...]:
     known = {(one.endpoint, one.uid): one for one in earlier}
-    pairs = [(known.get((one.endpoint, one.uid), _NEW_ENDPOINT), one) for one in later]
+    pairs = [(known.get((one.endpoint, one.uid), NEW_ENDPOINT), one) for one in later]
     total = sum(growth(before.picks, after.picks) for before, after in pairs)
     return tuple(_row(before, after, total, seconds) for before, after in pairs)
 

@@ -50,7 +50,7 @@ def picks(counters: Metrics, *endpoints: Endpoint) -> list[int]:
 def test_everything_starts_at_zero() -> None:
     counters = Metrics()
     assert not any(counters.values)
-    assert counters.known() == []
+    assert list(counters.slots()) == []
     assert counters.exchanges_open == 0
     assert all(count == 0 for _, count in counters.endings())
     assert picks(counters, A) == [0]
@@ -73,7 +73,7 @@ def test_an_endpoint_keeps_its_place() -> None:
     slot = counters.slot(A.key)
     counters.slot(B.key)
     assert counters.slot(A.key) == slot
-    assert counters.known() == [A.key, B.key]
+    assert list(counters.slots()) == [A.key, B.key]
 
 
 def test_a_counter_of_an_endpoint() -> None:
@@ -85,7 +85,7 @@ def test_a_counter_of_an_endpoint() -> None:
     assert counters.endpoint(A, metrics.RETRIES) == 1
     assert counters.endpoint(A, metrics.RESETS) == 0
     # Asking makes no endpoint known.
-    assert counters.known() == [A.key, B.key]
+    assert list(counters.slots()) == [A.key, B.key]
 
 
 def test_the_array_stays_the_same_object_when_endpoints_come() -> None:
@@ -97,7 +97,7 @@ def test_the_array_stays_the_same_object_when_endpoints_come() -> None:
     assert counters.values is values
     counters.retain(set(), 0.0)
     counters.fold(KEEP_SECONDS)
-    assert counters.known() == []
+    assert list(counters.slots()) == []
     assert counters.values is values
 
 
@@ -152,7 +152,7 @@ class TestWhatLeft:
         counters.retain({B.key}, 100.0)
         counters.fold(100.0 + KEEP_SECONDS - 0.1)
         assert picks(counters, A) == [1]
-        assert counters.known() == [A.key]
+        assert list(counters.slots()) == [A.key]
         assert not counters.has_folded
 
     def test_then_it_is_folded_with_the_others(self) -> None:
@@ -162,7 +162,7 @@ class TestWhatLeft:
                 add(counters, endpoint, counter)
         counters.retain({B.key}, 100.0)
         counters.fold(100.0 + KEEP_SECONDS)
-        assert counters.known() == [B.key]
+        assert list(counters.slots()) == [B.key]
         assert counters.has_folded
         for counter in ENDPOINT_COUNTERS:
             assert counters.values[metrics.GONE_SLOT + counter] == 2
@@ -195,11 +195,11 @@ class TestWhatLeft:
         slot = counters.slot(A.key)
         counters.retain(set(), 0.0)
         counters.fold(10 * KEEP_SECONDS)
-        assert counters.known() == [A.key]
+        assert list(counters.slots()) == [A.key]
         assert counters.slot(B.key) != slot
         counters.values[slot + metrics.OPEN] -= 1
         counters.retain({B.key}, 11 * KEEP_SECONDS)
-        assert counters.known() == [B.key]
+        assert list(counters.slots()) == [B.key]
         assert counters.slot(C.key) == slot
 
     def test_of_very_many_the_first_are_folded_earlier(self) -> None:
@@ -209,9 +209,9 @@ class TestWhatLeft:
             add(counters, endpoint, metrics.PICKS)
         counters.retain(set(), 0.0)
         counters.fold(KEEP_LEAST_SECONDS - 0.1)
-        assert len(counters.known()) == len(endpoints)
+        assert len(list(counters.slots())) == len(endpoints)
         counters.fold(KEEP_LEAST_SECONDS)
-        assert counters.known() == [endpoint.key for endpoint in endpoints[44:]]
+        assert list(counters.slots()) == [endpoint.key for endpoint in endpoints[44:]]
         assert counters.values[metrics.GONE_SLOT + metrics.PICKS] == 44
 
     def test_a_place_that_became_free_is_used_again_and_starts_at_zero(self) -> None:

@@ -10,56 +10,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb.stats_model import EndpointStats, Histogram, LogEvent, NotStatsError, Stats, Times, Totals, from_json, to_json
-
-NO_TIMES = Histogram(count=0, sum=0.0, p50=0.0, p95=0.0, p99=0.0, buckets=[])
+from lb.stats_model import (
+    NEW_ENDPOINT,
+    NO_TIMES,
+    NO_TOTALS,
+    EndpointStats,
+    Histogram,
+    LogEvent,
+    NotStatsError,
+    Stats,
+    Times,
+    from_json,
+    to_json,
+)
 
 
 def endpoint_stats(endpoint: str = "10.0.0.1:80", **fields: Any) -> EndpointStats:
     """Return one that has done nothing, but for `fields`."""
-    found = EndpointStats(
-        endpoint=endpoint,
-        name="",
-        uid="",
-        node="",
-        zone="",
-        weight=1,
-        state="available",
-        reason="",
-        since=0.0,
-        seconds_left=0.0,
-        expected_share=0.0,
-        picks=0,
-        responses={},
-        retries=0,
-        connects=0,
-        reuses=0,
-        stale=0,
-        connect_failures=0,
-        resets=0,
-        set_asides=0,
-        idle=0,
-        active=0,
-    )
+    found = msgspec.structs.replace(NEW_ENDPOINT, endpoint=endpoint, weight=1, state="available")
     return msgspec.structs.replace(found, **fields)
 
 
 def stats(*endpoints: EndpointStats, instance: str = "a", uptime: float = 10.0, **totals: Any) -> Stats:
     """Return what there is to say when nothing has happened, but for `totals`."""
-    nothing = Totals(
-        connections=0,
-        connections_open=0,
-        received_bytes=0,
-        sent_bytes=0,
-        exchanges=0,
-        open=0,
-        ends={},
-        own_replies={"4xx": 0, "5xx": 0},
-        responses={},
-        retries=0,
-        waiting=0,
-        is_panicking=False,
-    )
+    nothing = msgspec.structs.replace(NO_TOTALS, own_replies={"4xx": 0, "5xx": 0})
     return Stats(
         version="1.2.3",
         instance=instance,

@@ -251,9 +251,8 @@ class Balancer:
 
     def _only_idle_are_open(self) -> bool:
         counters = self.service.metrics
-        keys = counters.known()
-        is_open = sum(counters.values[counters.slot(key) + metrics.OPEN] for key in keys)
-        return is_open == sum(self.service.pool.count(key) for key in keys)
+        is_open = sum(counters.values[slot + metrics.OPEN] for slot in counters.slots().values())
+        return is_open == sum(self.service.pool.counts().values())
 
     def _ask_to_stop(self, is_quiet: bool) -> None:
         self.server.stop(skip_delay=True)

@@ -126,6 +126,7 @@ def test_an_attempt_that_nothing_follows(balancer: MakeBalancer, endpoint: MakeE
 
 def test_the_time_of_an_endpoint_is_not_ours(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
     def slowly(connection: Connection, message: Message) -> None:
+        # What the endpoint takes for it: the time that is measured.
         time.sleep(0.2)
         connection.send(response())
 
@@ -144,6 +145,7 @@ def test_the_time_of_a_failed_attempt_is_not_ours(body: bytes, balancer: MakeBal
     """One endpoint takes no connection, one takes the request and hangs up late."""
 
     def hang_up_late(connection: Connection, message: Message) -> None:
+        # As above.
         time.sleep(0.2)
         connection.reset()
 
