@@ -7,7 +7,7 @@ import logging
 import select
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from lb import metrics
@@ -220,8 +220,13 @@ class Balancer:
         eventually(lambda: self.counter(metrics.EXCHANGES) >= count, f"exchange {count}")
 
     def wait_until_idle(self) -> None:
-        """Wait until no exchange is open."""
+        """Wait until no exchange is open, and what the balancer does at the end of the last one is done."""
         eventually(lambda: self.open_exchanges == 0, "the end of all exchanges")
+        # The books are read from this thread: without this it could look between two lines of one callback.
+        is_done = threading.Event()
+        with suppress(RuntimeError):  # The loop is closed: nothing runs any more.
+            self.loop.call_soon_threadsafe(is_done.set)
+            eventually(lambda: is_done.is_set() or not self._thread.is_alive(), "the end of a callback")
 
     @property
     def warnings(self) -> list[str]:
