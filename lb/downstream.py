@@ -81,7 +81,7 @@ class Downstream(EvictableConnection):
                     seen = self._requests.get
                     request = seen(data) if len(data) <= CACHED_HEAD_BYTES else None
                     if request is None:
-                        request = self._inbox.whole_request(data, proxy.config.max_request_body_bytes)
+                        request = self._inbox.first_request(data, proxy.config.max_request_body_bytes)
                 except MessageError as error:
                     self._refuse_head(error)
                     return
@@ -217,10 +217,15 @@ class Downstream(EvictableConnection):
         exchange.received = 0
         self._body_bytes = 0
         self._body = body = body_decoder(request.framing, status=400, dropped=request.rare.named)
-        self._relay.start(exchange, now)
-        if self._exchange is exchange:
-            self._body_received(body, self._inbox.take_all())
-            if self._eof and self._body is body:
+        self._relay.open(exchange)
+        # Before an endpoint is looked for: head and body then go out in one write, which wakes the endpoint once.
+        self._body_received(body, self._inbox.take_all())
+        if self._exchange is not exchange:
+            return
+        self._relay.dispatch(now)
+        if self._body is body:
+            self._maybe_splice(body)
+            if self._eof:
                 # Half-closed in the middle of a body: it can't be completed. The responses before it are delivered.
                 self._exchange = self._body = None
                 self._relay.client_lost()
@@ -242,7 +247,11 @@ class Downstream(EvictableConnection):
             self._inbox.data = body.excess
         if piece or done:
             self._relay.request_body_received(piece, done=done, trailers=body.trailers)
-        if body.remaining and self._body is body:
+        if self._body is body:
+            self._maybe_splice(body)
+
+    def _maybe_splice(self, body: BodyDecoder) -> None:
+        if body.remaining:
             self._relay.maybe_splice_request(body.remaining)
 
     def _body_received_bytes(self, count: int) -> None:

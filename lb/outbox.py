@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-# Larger pieces are written at once: to hold them would cost memory, and next to them a wake-up costs nothing.
-HELD_BYTES = 16384
+# Larger pieces are written at once: to hold them would cost memory, and the processor's cache. 32 KiB and a head before
+# them: a POST of 16 KiB costs 0.8 of what it costs written at once, but a response of 64 KiB 1.4 (decision 0002).
+HELD_BYTES = 33792
 
 
 class Transport(Protocol):

@@ -50,15 +50,24 @@ class Relay(EndingRelay):
     # The request
 
     def start(self, exchange: Exchange, now: float) -> None:
-        """A request head is here: take it to an endpoint."""
+        """A request that is its head alone is here: take it to an endpoint."""
+        self.exchange = exchange
+        if exchange.request_id is None:
+            exchange.request_id = self._proxy.new_request_id()
+        self._dispatch.start(exchange, now)
+
+    def open(self, exchange: Exchange) -> None:
+        """The head of any other request is here; `dispatch` follows, behind what is here of its body."""
         proxy = self._proxy
         self.exchange = exchange
-        request = exchange.request
         if exchange.request_id is None:
             exchange.request_id = proxy.new_request_id()
-        if not request.is_simple:
-            self._body = HeldBody(proxy.service.rules.body_limit)
-        self._dispatch.start(exchange, now)
+        self._body = HeldBody(proxy.service.rules.body_limit)
+
+    def dispatch(self, now: float) -> None:
+        """Take the request that was opened to an endpoint."""
+        assert self.exchange is not None
+        self._dispatch.start(self.exchange, now)
 
     def request_body_received(self, data: bytes, *, done: bool, trailers: list[bytes] = _NO_TRAILERS) -> None:
         """A piece of the request's body was read."""
@@ -176,7 +185,7 @@ class Relay(EndingRelay):
         self._client.switch(exchange, upstream, data)
 
     def whole_response_received(self, upstream: Upstream, response: Response, body: bytes) -> None:
-        """Commit and end in one go: the whole response is here.
+        """Commit and end in one go: the whole response is here, and it is short.
 
         The same as `response_received`, for the usual case: written out without its turns it saves 0.4 µs of 12.
         """
@@ -185,14 +194,18 @@ class Relay(EndingRelay):
         client = self._client
         close = not exchange.request.persistent or client.must_close()
         head = response.closing if close else response.plain
-        if head is None or self._body is not None:
+        if head is None:
             self.response_received(upstream, response, response.framing, body, True)
             return
+        if self._body is not None:
+            if not exchange.is_request_complete or upstream.transport.get_write_buffer_size():
+                self.response_received(upstream, response, response.framing, body, True)
+                return
+            # The endpoint's kernel has all of it.
+            self._body = None
+            client.request_flow.unsplice()
         data = head + body
         size = len(data)
-        if size > HELD_BYTES:
-            self.response_received(upstream, response, response.framing, body, True)
-            return
         proxy = self._proxy
         outbox = proxy.outbox
         # As in `Downstream._begin`.
@@ -227,7 +240,7 @@ class Relay(EndingRelay):
         client.exchange_ended(exchange, now, close)
 
     def response_received(
-        self, upstream: Upstream, response: Response, framing: Framing, body: bytes, done: bool
+        self, upstream: Upstream, response: Response, framing: Framing, body: bytes | memoryview, done: bool
     ) -> None:
         """Commit: send the head, and what is here of the body, in one write."""
         exchange = self.exchange
@@ -383,7 +396,7 @@ class Relay(EndingRelay):
         return not unsent_bytes(upstream.transport)
 
 
-def _chunk(upstream: Upstream, body: bytes, done: bool) -> bytes:
+def _chunk(upstream: Upstream, body: bytes | memoryview, done: bool) -> bytes:
     """Return a piece of a response's body in the chunked coding, with the end behind it if it is the last."""
     data = encode_chunk(body)
     if done:

@@ -33,6 +33,7 @@ _INTERIM_LIMIT = 32
 # How the kernel tells that nothing was acknowledged for too long; the latter two if ICMP gave a reason meanwhile.
 _SILENT_ERRORS = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 # The shortest read that may have been filled to the brim on any loop: it says nothing about what stands behind it.
+# Whatever is shorter may be held to the end of a turn, with the head that it gets (`outbox.HELD_BYTES`).
 _FILLED_READ = 32768
 _WRITE_BUFFER_HIGH = 65536
 
@@ -54,12 +55,12 @@ class UpstreamSink(Protocol):
         """A 1xx response: the final one is still to come."""
 
     def response_received(
-        self, upstream: Upstream, response: Response, framing: Framing, body: bytes, done: bool
+        self, upstream: Upstream, response: Response, framing: Framing, body: bytes | memoryview, done: bool
     ) -> None:
-        """A response head, and as much of its body as came with it."""
+        """A response head, and as much of its body as came with it: a view if that is long."""
 
     def whole_response_received(self, upstream: Upstream, response: Response, body: bytes) -> None:
-        """A whole response to anything but HEAD: head and body, and nothing behind it."""
+        """A whole short response to anything but HEAD: head and body, and nothing behind it."""
 
     def response_body_received(self, upstream: Upstream, body: bytes, done: bool) -> None:
         """More of the body."""
@@ -238,8 +239,12 @@ class Upstream(asyncio.Protocol):
                 size = len(data)
                 if size == end + response.body_size:
                     self._interims = 0
-                    self.reusable = response.reusable and (size < _FILLED_READ or self._is_drained())
-                    sink.whole_response_received(self, response, data[end:])
+                    if size < _FILLED_READ:
+                        self.reusable = response.reusable
+                        sink.whole_response_received(self, response, data[end:])
+                    else:
+                        self.reusable = response.reusable and self._is_drained()
+                        sink.response_received(self, response, response.framing, memoryview(data)[end:], True)
                     return
         try:
             if decoder is None:
@@ -295,7 +300,8 @@ class Upstream(asyncio.Protocol):
             # The whole response is here.
             if size > framing.length or (len(data) >= _FILLED_READ and not self._is_drained()):
                 self.reusable = False
-            sink.response_received(self, response, framing, data[end : end + framing.length], True)
+            whole = data if size < _FILLED_READ else memoryview(data)
+            sink.response_received(self, response, framing, whole[end : end + framing.length], True)
             return
         self.decoder = decoder = body_decoder(framing, status=502, dropped=response.named)
         body, done = decoder.feed(data[end:])

@@ -11,7 +11,7 @@ import pytest
 from lb.eventloop.held import HeldWrites
 from lb.outbox import AnyOutbox, Outbox
 
-HELD_BYTES = 16384
+HELD_BYTES = 33792
 
 
 class Loop:

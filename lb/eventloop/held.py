@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-HELD_BYTES = 16384
+HELD_BYTES = 33792
 
 
 class Written(Protocol):

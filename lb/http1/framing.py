@@ -297,9 +297,9 @@ def body_decoder(framing: Framing, *, status: int, dropped: frozenset[bytes] = _
     return CloseBody()
 
 
-def encode_chunk(payload: bytes) -> bytes:
+def encode_chunk(payload: bytes | memoryview) -> bytes:
     """Return `payload` as one chunk. An empty payload gives nothing: an empty chunk would end the body."""
-    return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
+    return b"".join((b"%x\r\n" % len(payload), payload, b"\r\n")) if payload else b""
 
 
 def encode_last_chunk(trailers: list[bytes]) -> bytes:

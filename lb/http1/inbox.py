@@ -23,15 +23,19 @@ class Inbox:
         self.data = b""
         """What was not taken yet."""
 
-    def whole_request(self, data: bytes, body_limit: int) -> Request | None:
-        """Return the request if `data`, with nothing before it, is exactly one head: the usual case, without detours.
+    def first_request(self, data: bytes, body_limit: int) -> Request | None:
+        """Take the head at the front of `data`, with nothing before it: the usual case, without detours.
 
-        Raises MessageError as `next_request` does.
+        Returns None, and takes nothing, if it is not complete or begins in an unusual way. Otherwise as `next_request`.
         """
         end = data.find(b"\r\n\r\n") + 4
-        if end != len(data) or end > self._reader.limits.head_bytes or data[0] == 13 or end < 5:
+        if end < 5 or end > self._reader.limits.head_bytes or data[0] == 13:
             return None
-        request = self._reader.read(data)
+        if end == len(data):
+            request = self._reader.read(data)
+        else:
+            request = self._reader.read(data[:end])
+            self.data = data[end:]
         if body_limit and request.framing.length > body_limit:
             raise body_too_large(body_limit)
         return request

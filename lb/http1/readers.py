@@ -10,7 +10,6 @@ from array import array
 from typing import Generic, TypeVar
 
 from lb.http1.forwarding import PLAIN_RULES, ForwardingRules, Request, prepare_request
-from lb.http1.framing import NO_BODY
 from lb.http1.head import HeadParser
 from lb.http1.message import MessageError
 from lb.http1.responses import Response, prepare_response
@@ -50,9 +49,9 @@ class _HeadCache(Generic[H]):
 
 
 class RequestReader:
-    """Reads and prepares request heads, remembering those without a body that come again and again.
+    """Reads and prepares request heads, remembering those that come again and again.
 
-    `get` is the cache itself: bytes that are one whole head → Request or None.
+    `get` is the cache of those without a body: bytes that are one whole request → Request or None.
     """
 
     def __init__(self, parser: HeadParser, rules: ForwardingRules = PLAIN_RULES) -> None:
@@ -60,16 +59,18 @@ class RequestReader:
         self._rules = rules
         self.limits = parser.limits
         self._cache: _HeadCache[Request] = _HeadCache(enabled=parser.has_recogniser)
+        self._with_body: _HeadCache[Request] = _HeadCache(enabled=parser.has_recogniser)
         self.get = self._cache.get
 
     def read(self, raw: bytes) -> Request:
         """Return the request whose head is `raw`. Raises MessageError."""
-        request = self.get(raw) if len(raw) <= CACHED_HEAD_BYTES else None
-        if request is None:
-            request = prepare_request(self.parser.request(raw), self._rules)
-            request.size = len(raw)
-            if request.framing.kind == NO_BODY:
-                self._cache.offer(raw, request)
+        if len(raw) <= CACHED_HEAD_BYTES:
+            known = self._cache.get(raw) or self._with_body.get(raw)
+            if known is not None:
+                return known
+        request = prepare_request(self.parser.request(raw), self._rules)
+        request.size = len(raw)
+        (self._with_body if request.has_body else self._cache).offer(raw, request)
         return request
 
 

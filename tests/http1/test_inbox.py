@@ -169,18 +169,24 @@ def test_the_error_for_a_body_names_the_limit() -> None:
     assert (error.status, error.what, error.detail) == (413, "body_too_large", "the request's body is over 1000 bytes")
 
 
-@pytest.mark.parametrize(
-    "data", [b"G", b"GE", b"GET", b"GET ", b"\r\n\r", b"\r\n\r\n", GET[:-1], GET + b"x", b"\r\n" + GET, GET * 2]
-)
-def test_what_is_not_exactly_one_head_takes_the_long_way(data: bytes) -> None:
-    assert new_inbox().whole_request(data, 0) is None
+@pytest.mark.parametrize("data", [b"G", b"GE", b"GET", b"GET ", b"\r\n\r", b"\r\n\r\n", GET[:-1], b"\r\n" + GET])
+def test_what_does_not_begin_with_a_whole_head_takes_the_long_way(data: bytes) -> None:
+    inbox = new_inbox()
+    assert inbox.first_request(data, 0) is None
+    assert inbox.data == b""
 
 
-def test_exactly_one_head_needs_no_detour() -> None:
-    request = new_inbox().whole_request(GET, 0)
+@pytest.mark.parametrize("behind", [b"", b"x", GET, b"\r\n" + GET])
+def test_a_whole_head_needs_no_detour(behind: bytes) -> None:
+    inbox = new_inbox()
+    request = inbox.first_request(GET + behind, 0)
     assert request is not None
     assert request.target == b"/a"
+    assert inbox.take_all() == behind
+
+
+def test_the_first_request_of_all_is_held_to_the_limits_too() -> None:
     post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
-    assert new_inbox().whole_request(post, 9) is not None
+    assert new_inbox().first_request(post + b"123", 9) is not None
     with pytest.raises(MessageError, match="over 8 bytes"):
-        new_inbox().whole_request(post, 8)
+        new_inbox().first_request(post + b"123", 8)
