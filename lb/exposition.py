@@ -110,6 +110,16 @@ class _Process(Collector):
             "Times accepting was paused because maxConnections were open.",
             values[metrics.ACCEPT_PAUSES],
         )
+        yield counter(
+            "request_heads_read",
+            "Request heads that had to be read: that were not remembered, the same to the byte.",
+            values[metrics.REQUEST_HEADS_READ],
+        )
+        yield counter(
+            "response_heads_read",
+            "Response heads that had to be read.",
+            values[metrics.RESPONSE_HEADS_READ],
+        )
         yield counter("log_lines_dropped", "Lines of logs that nobody took in time.", scrape.dropped_lines)
         own = CounterMetricFamily("podlb_own_replies", "Responses made by podlb itself.", labels=["class"])
         own.add_metric(["4xx"], values[metrics.OWN_REPLIES_4XX])

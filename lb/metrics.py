@@ -35,7 +35,9 @@ minutes of a rate. Of more than `KEEP_COUNT` the first to leave are folded earli
     EVICTIONS,
     RECEIVED_BYTES,
     SENT_BYTES,
-) = range(9)
+    REQUEST_HEADS_READ,
+    RESPONSE_HEADS_READ,
+) = range(11)
 
 # Offsets in the block of an endpoint. RESPONSES is the first of five: 1xx to 5xx.
 (

@@ -25,7 +25,7 @@ from lb.history import History
 from lb.http1.forwarding import ForwardingRules
 from lb.http1.head import HeadLimits, HeadParser
 from lb.http1.readers import RequestReader, ResponseReader
-from lb.metrics import ENDED_OK, OPEN, RECEIVED_BYTES
+from lb.metrics import ENDED_OK, OPEN, RECEIVED_BYTES, REQUEST_HEADS_READ, RESPONSE_HEADS_READ
 from lb.outbox import AnyOutbox, Outbox
 from lb.service import Service
 from lb.stopwatch import Stopwatch
@@ -85,12 +85,14 @@ class Proxy:
         recogniser = config.parser == "auto"
         limits = HeadLimits(config.max_request_head_bytes, config.max_request_target_bytes, config.max_header_fields)
         rules = ForwardingRules(config.upgrades, trace_key=os.urandom(32) if config.tracing else b"")
-        self.requests = RequestReader(HeadParser(limits, recogniser=recogniser), rules)
+        counted = (service.metrics.values, REQUEST_HEADS_READ)
+        self.requests = RequestReader(HeadParser(limits, recogniser=recogniser), rules, *counted)
         self.trusted_networks = config.trusted_networks()
         """The networks of proxies in front of us whose X-Forwarded-* are believed."""
-        self._trusted_requests = RequestReader(self.requests.parser, rules._replace(trusts_client=True))
+        self._trusted_requests = RequestReader(self.requests.parser, rules._replace(trusts_client=True), *counted)
         # An endpoint is trusted with a larger head than a client: it is ours.
-        self.responses = ResponseReader(HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser), rules)
+        parser = HeadParser(HeadLimits(65536, 8192, 256), recogniser=recogniser)
+        self.responses = ResponseReader(parser, rules, service.metrics.values, RESPONSE_HEADS_READ)
         self.deadlines = Deadlines()
         self.splice_from: float = getattr(loop, "splice_from", NEVER)
         """From how many bytes on what is left of a body goes through the kernel alone, where the loop can do that."""

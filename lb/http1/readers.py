@@ -7,6 +7,7 @@ from a small bounded cache, but not where h11 is to read every head.
 from __future__ import annotations
 
 from array import array
+from collections.abc import MutableSequence
 from typing import Generic, TypeVar
 
 from lb.http1.forwarding import PLAIN_RULES, ForwardingRules, Request, prepare_request
@@ -54,9 +55,18 @@ class RequestReader:
     `get` is the cache of those without a body: bytes that are one whole request → Request or None.
     """
 
-    def __init__(self, parser: HeadParser, rules: ForwardingRules = PLAIN_RULES) -> None:
+    def __init__(
+        self,
+        parser: HeadParser,
+        rules: ForwardingRules = PLAIN_RULES,
+        counters: MutableSequence[int] | None = None,
+        at: int = 0,
+    ) -> None:
+        """`counters[at]` is one more for each head that had to be read, as it was not remembered."""
         self.parser = parser
         self._rules = rules
+        self._counters = [0] if counters is None else counters
+        self._at = at
         self.limits = parser.limits
         self._cache: _HeadCache[Request] = _HeadCache(enabled=parser.has_recogniser)
         self._with_body: _HeadCache[Request] = _HeadCache(enabled=parser.has_recogniser)
@@ -68,6 +78,7 @@ class RequestReader:
             known = self._cache.get(raw) or self._with_body.get(raw)
             if known is not None:
                 return known
+        self._counters[self._at] += 1
         request = prepare_request(self.parser.request(raw), self._rules)
         request.size = len(raw)
         (self._with_body if request.has_body else self._cache).offer(raw, request)
@@ -77,9 +88,18 @@ class RequestReader:
 class ResponseReader:
     """Reads and prepares response heads, remembering those that come again and again."""
 
-    def __init__(self, parser: HeadParser, rules: ForwardingRules = PLAIN_RULES) -> None:
+    def __init__(
+        self,
+        parser: HeadParser,
+        rules: ForwardingRules = PLAIN_RULES,
+        counters: MutableSequence[int] | None = None,
+        at: int = 0,
+    ) -> None:
+        """As that of RequestReader."""
         self._parser = parser
         self._rules = rules
+        self._counters = [0] if counters is None else counters
+        self._at = at
         self.limits = parser.limits
         self._cache: _HeadCache[Response] = _HeadCache(enabled=parser.has_recogniser)
         self.get = self._cache.get
@@ -104,6 +124,7 @@ class ResponseReader:
         """Return the response whose head is `raw`. Raises MessageError(502)."""
         response = self.get(raw)
         if response is None:
+            self._counters[self._at] += 1
             try:
                 response = prepare_response(self._parser.response(raw), self._rules)
             except MessageError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from lb.http1 import target
+from lb.http1.forwarding import PLAIN_RULES
 from lb.http1.framing import LENGTH, Framing
 from lb.http1.head import HeadLimits, HeadParser
 from lb.http1.message import MessageError
@@ -57,6 +60,15 @@ class TestRequests:
             assert reader.read(get(line)) is second
             assert reader.get(get(line)) is None
 
+    def test_what_had_to_be_read_is_counted(self) -> None:
+        counters = array("q", bytes(8 * 3))
+        reader = RequestReader(HeadParser(HeadLimits()), PLAIN_RULES, counters, 1)
+        for _ in range(5):
+            reader.read(GET)
+            reader.read(get(b"Content-Length: 5"))
+        # Each the first time, and the second, from which on it is remembered.
+        assert list(counters) == [0, 4, 0]
+
     def test_a_bad_head_is_bad_every_time(self) -> None:
         reader = requests()
         for _ in range(5):
@@ -106,6 +118,13 @@ class TestResponses:
         second = reader.read(OK)
         assert reader.read(OK) is second
         assert second.framing == Framing(LENGTH, 5)
+
+    def test_what_had_to_be_read_is_counted(self) -> None:
+        counters = array("q", bytes(8 * 3))
+        reader = ResponseReader(HeadParser(HeadLimits()), PLAIN_RULES, counters, 2)
+        for _ in range(5):
+            reader.read(OK)
+        assert list(counters) == [0, 0, 2]
 
     def test_another_head_is_another_response(self) -> None:
         reader = responses()
