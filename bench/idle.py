@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from bench.limits import open_files
 from bench.measure import Contender, running
 from bench.peers import Peer
 from bench.proc import ROOT, BenchError, Cores, pinned
@@ -38,23 +38,6 @@ def connections_that_fit(hard_limit: int) -> int:
     if hard_limit == resource.RLIM_INFINITY:
         return CONNECTIONS
     return max(1, min(CONNECTIONS, (hard_limit - _SPARE_FILES) // 2))
-
-
-@contextlib.contextmanager
-def _open_files(count: int) -> Iterator[None]:
-    """Processes started inside may have so many files open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-        except (OSError, ValueError) as error:
-            raise BenchError(
-                f"{NAME}: the limit of open files can't be raised from {soft} to {count}: {error}"
-            ) from error
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _hold(contender: Contender, count: int, core: int | None) -> IdleMemory:
@@ -87,7 +70,7 @@ def measure(peers: Sequence[Peer], cores: Cores, progress: Callable[[str], None]
             f"(ulimit -Hn; {2 * CONNECTIONS + _SPARE_FILES} would do)"
         )
     results = []
-    with _open_files(2 * count + _SPARE_FILES):
+    with open_files(2 * count + _SPARE_FILES, NAME):
         for peer in peers:
             if peer.takes_part_in(NAME):
                 with running([peer], cores, connections=count) as (contender,):
@@ -97,7 +80,7 @@ def measure(peers: Sequence[Peer], cores: Cores, progress: Callable[[str], None]
 
 
 _COLUMNS = (
-    Column[IdleMemory]("contender", 15, lambda result: result.peer),
+    Column[IdleMemory]("contender", 16, lambda result: result.peer),
     Column[IdleMemory]("connections", 11, lambda result: str(result.connections)),
     Column[IdleMemory]("before, MiB", 11, lambda result: f"{result.before_bytes / 2**20:.1f}"),
     Column[IdleMemory]("with, MiB", 9, lambda result: f"{result.with_bytes / 2**20:.1f}"),
