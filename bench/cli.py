@@ -153,7 +153,11 @@ def _print_results(plan: measure.Plan, rows: Sequence[report.Row], idle_results:
 
 def _run(arguments: argparse.Namespace) -> int:
     scenarios: list[Scenario] = [SCENARIOS[name] for name in arguments.scenarios if name in SCENARIOS]
-    if scenarios:
+    for scenario in scenarios:
+        if scenario.impossible:
+            print(f"{scenario.name} is left out: {scenario.impossible}")
+    scenarios = [scenario for scenario in scenarios if not scenario.impossible]
+    if any(scenario.client is None for scenario in scenarios):
         require_wrk()
     if arguments.gate:
         gate.read_baseline(gate.BASELINE)

@@ -3,8 +3,8 @@
     python bench/compare.py BEFORE.json AFTER.json
 
 The files are those of `bench/run.py --json`. Figures of two runs can't be compared as they are, for the machine was in
-another mood: what is compared is the ratio of each contender to HAProxy, which has its own interval in each run. Where
-the intervals of both runs do not meet, something has changed beyond the noise.
+another mood: what is compared is the ratio of each contender to HAProxy (in `tcp`, to HAProxy in TCP mode), which has
+its own interval in each run. Where the intervals of both runs do not meet, something has changed beyond the noise.
 """
 
 from __future__ import annotations

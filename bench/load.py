@@ -1,20 +1,34 @@
-"""The load: wrk, its scenarios, and what its report says."""
+"""The load: every scenario, and wrk, which makes most of them, and what its report says."""
 
 from __future__ import annotations
 
-import http.client
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.backend import BULK_BODY, BULK_PATH, CLOSE_PATH, HUGE_BODY_BYTES, HUGE_PATH, MEDIUM_BODY, MEDIUM_PATH
+from bench.backend import (
+    BULK_BODY,
+    BULK_PATH,
+    CHUNKED_PATH,
+    CLOSE_PATH,
+    HUGE_BODY_BYTES,
+    HUGE_PATH,
+    MANY,
+    MEDIUM_BODY,
+    MEDIUM_PATH,
+    Behind,
+)
+from bench.checks import require_chunked_body, require_every_endpoint, require_whole_body
+from bench.peers import REFERENCE, TCP_REFERENCE
+from bench.peers.peer import TCP
 from bench.proc import HOST, BenchError, pinned
 
 WRK_INSTALL = "apt install wrk (Debian, Ubuntu) or brew install wrk (macOS)"
-_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,19 @@ class Scenario:
     """The length of every response's body, where it is a long one."""
     is_by_byte: bool = False
     """Is cost counted by byte, not by request?"""
+    check: Callable[[str, int], None] | None = None
+    """Tried once on each contender, by name and port, before it is measured. It raises BenchError."""
+    client: str | None = None
+    """The module that makes the load in the place of wrk, see bench/clients.py."""
+    anew: Behind | None = None
+    """What stands behind the contenders when they are started anew for this scenario; None: it shares the usual
+    start with others."""
+    is_warmed_each_time: bool = False
+    """Is there a second of load, which is not counted, before every measurement?"""
+    reference: str = REFERENCE
+    """The contender that ratios are relative to."""
+    impossible: str | None = None
+    """Why it can't be measured on this system, where it can't."""
 
 
 SCENARIOS = {
@@ -49,6 +76,13 @@ SCENARIOS = {
             path=MEDIUM_PATH,
             body_bytes=len(MEDIUM_BODY),
         ),
+        Scenario(
+            "chunked",
+            "keep-alive GET, responses of 64 KiB in chunks, 64 connections",
+            path=CHUNKED_PATH,
+            body_bytes=len(MEDIUM_BODY),
+            check=require_chunked_body,
+        ),
         Scenario("connect", "GET on a new client connection each time, 64 at a time", fields=("Connection: close",)),
         Scenario(
             "upstream-connect",
@@ -62,6 +96,7 @@ SCENARIOS = {
             path=BULK_PATH,
             body_bytes=len(BULK_BODY),
             is_by_byte=True,
+            check=require_whole_body,
         ),
         Scenario(
             "huge",
@@ -70,13 +105,24 @@ SCENARIOS = {
             path=HUGE_PATH,
             body_bytes=HUGE_BODY_BYTES,
             is_by_byte=True,
+            check=require_whole_body,
         ),
+        Scenario(
+            "endpoints",
+            f"the load of small, {MANY.endpoints} endpoints",
+            check=require_every_endpoint,
+            anew=MANY,
+            # Connections that were closed in the others' turns would be counted: a thousand connects.
+            is_warmed_each_time=True,
+            impossible=None if sys.platform == "linux" else "the loopback has one address here",
+        ),
+        Scenario(TCP, "the load of small through balancers of connections", reference=TCP_REFERENCE),
     )
 }
 
 
 class LoadResult(NamedTuple):
-    """What wrk saw in one measurement."""
+    """What wrk, or another client, saw in one measurement."""
 
     requests: int
     """Requests that were answered to the end of the body."""
@@ -88,6 +134,8 @@ class LoadResult(NamedTuple):
     non_2xx: int
     socket_errors: int
     """Refused and reset connections, time-outs, and responses that ended before their body did."""
+    wrong: int = 0
+    """Bodies and echoes that were not what was sent, where the client looks at them."""
 
 
 _TOTAL = re.compile(r"^\s*(\d+) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE)
@@ -146,21 +194,3 @@ def short_bodies(scenario: Scenario, result: LoadResult) -> int:
         return 0
     missing = result.requests * scenario.body_bytes - result.bytes_read
     return max(0, -(-missing // scenario.body_bytes))
-
-
-def require_whole_body(name: str, port: int) -> None:
-    """Fetch the long body once; BenchError when one byte of it is not the backend's."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT)
-    try:
-        connection.request("GET", BULK_PATH)
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise BenchError(f"{name} delivered no whole body on GET {BULK_PATH}: {error!r}") from error
-    finally:
-        connection.close()
-    if response.status != 200 or body != BULK_BODY:
-        raise BenchError(
-            f"{name} answered GET {BULK_PATH} with status {response.status} and {len(body)} bytes "
-            f"that are not the {len(BULK_BODY)} of the backend"
-        )

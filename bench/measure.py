@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import backend
-from bench.load import Scenario, require_whole_body, run_wrk, short_bodies
+from bench.backend import Behind
+from bench.clients import prepared
+from bench.limits import open_files
+from bench.load import Scenario, short_bodies
 from bench.peers import Peer, Setting
-from bench.proc import HOST, Cores, Process, free_ports
+from bench.proc import Cores, Process, free_ports
 
 WARM_UP_SECONDS = 1
 
@@ -31,11 +34,13 @@ class Sample(NamedTuple):
     p50_ms: float
     p99_ms: float
     rss_bytes: int
+    """At the end, or the most that was seen while a client of ours loaded it."""
     non_2xx: int
     socket_errors: int
     bytes_read: int
     """By the client, heads included."""
     short_bodies: int
+    """And wrong ones."""
     load_busy: float = 0.0
     """How busy load and backend were, as a share of one core: near 1 they could not do more, whatever the contender."""
 
@@ -85,7 +90,9 @@ def _own_directory(parent: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def running(peers: Sequence[Peer], cores: Cores, connections: int = 64) -> Iterator[list[Contender]]:
+def running(
+    peers: Sequence[Peer], cores: Cores, connections: int = 64, behind: Behind = backend.USUAL
+) -> Iterator[list[Contender]]:
     """The backend and all contenders, each answering, until the end of the block. BenchError if one can't start.
 
     Each contender is set up to hold so many client connections at once.
@@ -100,31 +107,39 @@ def running(peers: Sequence[Peer], cores: Cores, connections: int = 64) -> Itera
             stack.enter_context(process).wait_until_answers(setting.port)
             return process
 
-        backend_setting = Setting(backend_port, 0, (), _own_directory(directory, "backend"))
-        behind = start("the backend", backend.argv, backend_setting, cores.load)
+        backends = behind.addresses(backend_port)
+        backend_setting = Setting(backend_port, 0, backends, _own_directory(directory, "backend"))
+        backend_process = start("the backend", behind.argv, backend_setting, cores.load)
         contenders = []
         for index, peer in enumerate(peers):
             if peer.is_backend:
-                contenders.append(Contender(peer, behind, backend_port, behind))
+                contenders.append(Contender(peer, backend_process, backend_port, backend_process))
                 continue
             setting = Setting(
                 port=ports[2 * index],
                 admin_port=ports[2 * index + 1],
-                backends=(f"{HOST}:{backend_port}",),
+                backends=backends,
                 directory=_own_directory(directory, peer.name),
                 connections=connections,
             )
             process = start(peer.name, peer.argv, setting, cores.balancer)
-            contenders.append(Contender(peer, process, setting.port, behind))
+            contenders.append(Contender(peer, process, setting.port, backend_process))
         yield contenders
 
 
 def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, cores: Cores) -> Sample:
-    behind, load = contender.backend.usage(), _cpu_of_children()
-    before = contender.process.usage()
-    result = run_wrk(scenario, contender.port, seconds, cores.load)
-    after = contender.process.usage()
-    busy = contender.backend.usage().cpu_seconds - behind.cpu_seconds + _cpu_of_children() - load
+    rss_bytes: list[int] = []
+
+    def watch() -> None:
+        rss_bytes.append(contender.process.usage().rss_bytes)
+
+    load = _cpu_of_children()
+    with prepared(scenario, contender.port, seconds, cores.load) as run_load:
+        behind, before = contender.backend.usage(), contender.process.usage()
+        result = run_load(watch)
+        after = contender.process.usage()
+        busy = contender.backend.usage().cpu_seconds - behind.cpu_seconds
+    busy += _cpu_of_children() - load
     return Sample(
         scenario=scenario.name,
         peer=contender.peer.name,
@@ -134,25 +149,24 @@ def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, 
         cpu_seconds=after.cpu_seconds - before.cpu_seconds,
         p50_ms=result.p50_ms,
         p99_ms=result.p99_ms,
-        rss_bytes=after.rss_bytes,
+        rss_bytes=max([*rss_bytes, after.rss_bytes]),
         non_2xx=result.non_2xx,
         socket_errors=result.socket_errors,
         bytes_read=result.bytes_read,
-        short_bodies=short_bodies(scenario, result),
+        short_bodies=short_bodies(scenario, result) + result.wrong,
         load_busy=busy / result.seconds,
     )
 
 
 def _cpu_of_children() -> float:
-    """Return the user and system time of all processes that were waited for: of wrk, that is."""
+    """Return the user and system time of all processes that were waited for: of the load, that is."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def _warm_up(contender: Contender, scenario: Scenario, cores: Cores) -> None:
-    if scenario.is_by_byte:
-        require_whole_body(contender.peer.name, contender.port)
-    run_wrk(scenario, contender.port, WARM_UP_SECONDS, cores.load)
+    with prepared(scenario, contender.port, WARM_UP_SECONDS, cores.load) as run_load:
+        run_load(lambda: None)
 
 
 def _figure(sample: Sample, scenario: Scenario) -> str:
@@ -160,24 +174,45 @@ def _figure(sample: Sample, scenario: Scenario) -> str:
     return f"{sample.peer} {'no answer' if cost is None else f'{cost:.{3 if scenario.is_by_byte else 1}f}'}"
 
 
+def _rounds(
+    contenders: Sequence[Contender], scenario: Scenario, plan: Plan, cores: Cores, progress: Callable[[str], None]
+) -> Iterator[Sample]:
+    progress(f"{scenario.name}: warming up")
+    for contender in contenders:
+        if scenario.check is not None:
+            scenario.check(contender.peer.name, contender.port)
+        _warm_up(contender, scenario, cores)
+    unit = "CPU s/GB" if scenario.is_by_byte else "CPU µs/req"
+    for turn in range(plan.rounds):
+        first = turn % len(contenders)
+        figures = []
+        for contender in (*contenders[first:], *contenders[:first]):
+            if scenario.is_warmed_each_time:
+                _warm_up(contender, scenario, cores)
+            sample = _measure(contender, scenario, turn, plan.seconds, cores)
+            figures.append(_figure(sample, scenario))
+            yield sample
+        progress(f"{scenario.name}: round {turn + 1} of {plan.rounds}, {unit}: {', '.join(figures)}")
+
+
+def _starts(scenarios: Sequence[Scenario]) -> list[tuple[Behind, list[Scenario]]]:
+    """The scenarios that share a start of the contenders, and each that has its own, with what is behind them."""
+    shared = [scenario for scenario in scenarios if scenario.anew is None]
+    own = [(scenario.anew, [scenario]) for scenario in scenarios if scenario.anew is not None]
+    return [(backend.USUAL, shared), *own] if shared else own
+
+
 def run(peers: Sequence[Peer], plan: Plan, cores: Cores, progress: Callable[[str], None]) -> list[Sample]:
     """Measure everything in the plan; the first one in a round is another contender each time."""
     samples: list[Sample] = []
-    with running(peers, cores) as everyone:
-        for scenario in plan.scenarios:
-            contenders = [each for each in everyone if each.peer.takes_part_in(scenario.name)]
-            if not contenders:
-                continue
-            progress(f"{scenario.name}: warming up")
-            for contender in contenders:
-                _warm_up(contender, scenario, cores)
-            unit = "CPU s/GB" if scenario.is_by_byte else "CPU µs/req"
-            for turn in range(plan.rounds):
-                first = turn % len(contenders)
-                figures = []
-                for contender in contenders[first:] + contenders[:first]:
-                    sample = _measure(contender, scenario, turn, plan.seconds, cores)
-                    samples.append(sample)
-                    figures.append(_figure(sample, scenario))
-                progress(f"{scenario.name}: round {turn + 1} of {plan.rounds}, {unit}: {', '.join(figures)}")
+    for behind, scenarios in _starts(plan.scenarios):
+        needed = [peer for peer in peers if any(peer.takes_part_in(scenario.name) for scenario in scenarios)]
+        if not needed:
+            continue
+        # The backend keeps a connection from each contender on every address, and listens there.
+        files = open_files(behind.endpoints * (len(needed) + 2), scenarios[0].name)
+        with files, running(needed, cores, behind=behind) as everyone:
+            for scenario in scenarios:
+                if contenders := [each for each in everyone if each.peer.takes_part_in(scenario.name)]:
+                    samples += _rounds(contenders, scenario, plan, cores, progress)
     return samples

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from bench.load import SCENARIOS
 from bench.measure import Plan, Sample, run
-from bench.peers.peer import Peer, Setting
+from bench.peers.peer import TCP, Peer, Setting
 from bench.peers.podlb import podlb
 from bench.proc import BenchError, choose_cores
 from bench.stats import Interval, bootstrap, ratios_by_pair
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("after", help="the same")
     parser.add_argument("--pairs", type=int, default=21)
     parser.add_argument("--seconds", type=int, default=5, help="of load for each, whole (default %(default)s)")
-    parser.add_argument("--scenario", default="small", choices=list(SCENARIOS))
+    parser.add_argument("--scenario", default="small", choices=[name for name in SCENARIOS if name != TCP])
     options = parser.parse_args(arguments)
     scenario = SCENARIOS[options.scenario]
     peers = [side("before", options.before), side("after", options.after)]

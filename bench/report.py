@@ -8,11 +8,11 @@ from statistics import median
 
 from bench.load import SCENARIOS, Scenario
 from bench.measure import Sample
-from bench.peers import CONTROL, REFERENCE, SPLICING_REFERENCE
+from bench.peers import CONTROL, SPLICING_REFERENCE
 from bench.stats import Interval, bootstrap, ratios_by_pair
 from bench.table import Column, median_of, range_of, render
 
-WIDTH = 111
+WIDTH = 114
 FULL = 0.97
 """From this share on a core counts as full."""
 
@@ -76,7 +76,7 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
             bytes_per_second=median(sample.bytes_read / sample.seconds for sample in group),
             cpu_us=_interval(sample.cpu_us for sample in group),
             cpu_s_per_gb=_interval(sample.cpu_s_per_gb for sample in group),
-            ratio=None if peer == CONTROL.name else ratio(scenario, peer, REFERENCE),
+            ratio=None if peer == CONTROL.name else ratio(scenario, peer, SCENARIOS[scenario].reference),
             splicing_ratio=None if peer == CONTROL.name else ratio(scenario, peer, SPLICING_REFERENCE),
             p50_ms=median(sample.p50_ms for sample in group),
             p99_ms=median(sample.p99_ms for sample in group),
@@ -91,42 +91,52 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
     ]
 
 
-_CONTENDER = Column[Row]("contender", 15, lambda row: row.peer)
-_RATIO = (
-    Column[Row](f"x {REFERENCE}", 9, lambda row: median_of(row.ratio, 2)),
-    Column[Row]("95 %", 11, lambda row: range_of(row.ratio, 2)),
-)
+_CONTENDER = Column[Row]("contender", 16, lambda row: row.peer)
 _END = (
     Column[Row]("RSS MiB", 7, lambda row: f"{row.rss_bytes / 2**20:.1f}"),
     Column[Row]("failed", 10, lambda row: f"{row.failed} !!!" if row.failed else "0"),
 )
-_BY_REQUEST = (
-    _CONTENDER,
-    Column[Row]("req/s", 8, lambda row: f"{'>' if row.is_lower_bound else ''}{row.requests_per_second:.0f}"),
-    Column[Row]("CPU µs/req", 10, lambda row: median_of(row.cpu_us, 1)),
-    Column[Row]("95 %", 15, lambda row: range_of(row.cpu_us, 1)),
-    *_RATIO,
-    Column[Row]("p50 ms", 7, lambda row: f"{row.p50_ms:.2f}"),
-    Column[Row]("p99 ms", 7, lambda row: f"{row.p99_ms:.2f}"),
-    *_END,
-)
-_BY_BYTE = (
-    _CONTENDER,
-    Column[Row]("GB/s", 7, lambda row: f"{row.bytes_per_second / 1e9:.2f}"),
-    Column[Row]("CPU s/GB", 10, lambda row: median_of(row.cpu_s_per_gb, 3)),
-    Column[Row]("95 %", 12, lambda row: range_of(row.cpu_s_per_gb, 3)),
-    *_RATIO,
-    Column[Row]("x splice", 8, lambda row: median_of(row.splicing_ratio, 2)),
-    Column[Row]("95 %", 11, lambda row: range_of(row.splicing_ratio, 2)),
-    *_END,
-)
+
+
+def _ratio(reference: str) -> tuple[Column[Row], ...]:
+    heading = f"x {reference}"
+    return (
+        Column[Row](heading, max(9, len(heading)), lambda row: median_of(row.ratio, 2)),
+        Column[Row]("95 %", 11, lambda row: range_of(row.ratio, 2)),
+    )
+
+
+def _by_request(reference: str) -> tuple[Column[Row], ...]:
+    return (
+        _CONTENDER,
+        Column[Row]("req/s", 8, lambda row: f"{'>' if row.is_lower_bound else ''}{row.requests_per_second:.0f}"),
+        Column[Row]("CPU µs/req", 10, lambda row: median_of(row.cpu_us, 1)),
+        Column[Row]("95 %", 15, lambda row: range_of(row.cpu_us, 1)),
+        *_ratio(reference),
+        Column[Row]("p50 ms", 7, lambda row: f"{row.p50_ms:.2f}"),
+        Column[Row]("p99 ms", 7, lambda row: f"{row.p99_ms:.2f}"),
+        *_END,
+    )
+
+
+def _by_byte(reference: str) -> tuple[Column[Row], ...]:
+    return (
+        _CONTENDER,
+        Column[Row]("GB/s", 7, lambda row: f"{row.bytes_per_second / 1e9:.2f}"),
+        Column[Row]("CPU s/GB", 10, lambda row: median_of(row.cpu_s_per_gb, 3)),
+        Column[Row]("95 %", 12, lambda row: range_of(row.cpu_s_per_gb, 3)),
+        *_ratio(reference),
+        Column[Row]("x splice", 8, lambda row: median_of(row.splicing_ratio, 2)),
+        Column[Row]("95 %", 11, lambda row: range_of(row.splicing_ratio, 2)),
+        *_END,
+    )
 
 
 def failures(rows: Iterable[Row]) -> list[str]:
     """A line for each contender that did not answer everything well."""
     return [
         f"!!! {row.scenario}: {row.peer} FAILED: {row.non_2xx} non-2xx responses, {row.socket_errors} socket errors "
-        f"and {row.short_bodies} short bodies beside {row.requests} answers"
+        f"and {row.short_bodies} short or wrong bodies beside {row.requests} answers"
         for row in rows
         if row.failed
     ]
@@ -138,7 +148,7 @@ def table(scenarios: Iterable[Scenario], rows: Sequence[Row]) -> str:
     for scenario in scenarios:
         its_rows = [row for row in rows if row.scenario == scenario.name]
         if its_rows:
-            columns = _BY_BYTE if scenario.is_by_byte else _BY_REQUEST
+            columns = (_by_byte if scenario.is_by_byte else _by_request)(scenario.reference)
             lines += [*render(f"{scenario.name}: {scenario.title}", columns, its_rows), ""]
     if any(row.is_lower_bound for row in rows):
         lines += ["> the core of load and backend was full: the contender could have done more", ""]

@@ -26,7 +26,7 @@ http://:{setting.port} {{
     reverse_proxy {" ".join(setting.backends)} {{
         lb_policy round_robin
         transport http {{
-            keepalive_idle_conns 1024
+            keepalive_idle_conns {max(1024, 4 * len(setting.backends))}
             keepalive_idle_conns_per_host 256
         }}
     }}

@@ -39,8 +39,9 @@ def configuration(setting: Setting) -> dict[str, Any]:
         {"endpoint": {"address": _address(host, int(port))}}
         for host, _, port in (backend.rpartition(":") for backend in setting.backends)
     ]
-    # By default no more than 1,024 of each.
-    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), setting.connections + 1024)
+    # By default no more than 1,024 of each, over all endpoints.
+    most = setting.connections * len(setting.backends) + 1024
+    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), most)
     cluster = {
         "name": "endpoints",
         "type": "STATIC",

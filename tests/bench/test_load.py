@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.backend import BULK_BODY
-from bench.load import SCENARIOS, parse_wrk, require_whole_body, require_wrk, run_wrk, short_bodies
+from bench.checks import require_whole_body
+from bench.load import SCENARIOS, parse_wrk, require_wrk, run_wrk, short_bodies
 from bench.proc import BenchError, Process, free_ports
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
@@ -195,23 +195,3 @@ def test_whole_bodies_are_no_failure(tmp_path: Path) -> None:
         result = run_wrk(SCENARIOS["bulk"], port, seconds=1, core=None)
     assert result.requests > 0
     assert (result.non_2xx, result.socket_errors, short_bodies(SCENARIOS["bulk"], result)) == (0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("answer", "complaint"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n" + BULK_BODY[:-1], "no whole body.*IncompleteRead"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n" + BULK_BODY[:-1] + b"?", "not the 1048576"),
-        (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "status 503 and 0 bytes"),
-        (b"", "no whole body.*RemoteDisconnected"),
-    ],
-    ids=["truncated", "another byte", "refused", "closed"],
-)
-def test_another_body_than_the_backends_is_refused(answer: bytes, complaint: str) -> None:
-    with contextlib.closing(Recorder(answer, ends=True)) as recorder, pytest.raises(BenchError, match=complaint):
-        require_whole_body("it", recorder.port)
-
-
-def test_nobody_there_is_named() -> None:
-    with pytest.raises(BenchError, match="it delivered no whole body on GET /1MiB: ConnectionRefusedError"):
-        require_whole_body("it", free_ports(1)[0])

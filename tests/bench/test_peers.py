@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.load import SCENARIOS
-from bench.peers import CONTROL, PEERS, REFERENCE, SPLICING_REFERENCE, Setting
-from bench.peers.nginx import backend_argv
+from bench.peers import CONTROL, PEERS, REFERENCE, SPLICING_REFERENCE, TCP_REFERENCE, Setting
+from bench.peers.nginx import Content, backend_argv
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_every_contender_listens_on_loopback_and_balances_all_backends(name: str
         assert port in text
     assert "0.0.0.0" not in text
     assert PEERS[name].install
-    assert PEERS[name].takes_part_in("bulk")
+    assert PEERS[name].takes_part_in("tcp" if name.endswith("-tcp") else "bulk")
 
 
 @pytest.mark.parametrize("name", ["haproxy", "haproxy-splice", "nginx"])
@@ -96,11 +96,13 @@ def test_the_rows_of_podlb_differ_in_loop_and_parser_alone(setting: Setting) -> 
         "podlb-epoll-h11": ["epoll"],
         "podlb-asyncio": ["asyncio", "auto"],
         "podlb-h11": [],
+        "podlb-epoll-tcp": ["epoll", "auto", "--mode", "tcp"],
+        "podlb-uvloop-tcp": ["auto", "--mode", "tcp"],
     }
 
 
 def test_the_backend_answers_by_itself_with_a_text_and_with_files(setting: Setting) -> None:
-    backend_argv(setting, b"hello\n", {"/long": b"x" * 1000})
+    backend_argv(setting, Content(b"hello\n", {"/long": b"x" * 1000}))
     text = (setting.directory / "nginx.conf").read_text()
     assert 'return 200 "hello\\n"' in text
     assert f"location = /long {{ root {setting.directory}; sendfile on;" in text
@@ -108,11 +110,43 @@ def test_the_backend_answers_by_itself_with_a_text_and_with_files(setting: Setti
     assert "proxy_pass" not in text
 
 
-def test_the_row_without_a_balancer_is_of_every_load() -> None:
-    assert CONTROL.scenarios == tuple(SCENARIOS)
+def test_the_row_without_a_balancer_is_of_every_load_that_it_has_an_own_one_of() -> None:
+    assert CONTROL.scenarios is not None
+    assert set(SCENARIOS) - set(CONTROL.scenarios) == {"endpoints", "tcp"}
     assert not CONTROL.takes_part_in("idle")
+
+
+def test_balancers_of_connections_are_apart() -> None:
+    parts = {name: [scenario for scenario in SCENARIOS if PEERS[name].takes_part_in(scenario)] for name in PEERS}
+    assert {name: part for name, part in parts.items() if "tcp" in part} == {
+        "haproxy-tcp": ["small", "tcp"],
+        "podlb-epoll-tcp": ["tcp"],
+        "podlb-uvloop-tcp": ["tcp"],
+    }
+    assert SCENARIOS["tcp"].reference == TCP_REFERENCE
+
+
+def test_haproxy_for_connections_reads_no_heads(setting: Setting) -> None:
+    PEERS["haproxy-tcp"].argv(setting)
+    text = written(setting)
+    assert "mode tcp" in text
+    for line in ("mode http", "forwardfor", "http-reuse"):
+        assert line not in text
+
+
+def test_where_many_endpoints_are_connections_to_all_of_them_are_kept(setting: Setting) -> None:
+    many = dataclasses.replace(setting, backends=tuple(f"127.1.{i // 250}.{i % 250 + 1}:19001" for i in range(1000)))
+    for name in ("nginx", "caddy"):
+        PEERS[name].argv(many)
+    text = written(setting)
+    assert "keepalive 4000;" in text
+    assert "keepalive_idle_conns 4000\n" in text
+    envoy = json.loads(Path(PEERS["envoy"].argv(many)[2]).read_text())
+    [limits] = envoy["static_resources"]["clusters"][0]["circuit_breakers"]["thresholds"]
+    assert min(limits.values()) >= 64 * 1000
 
 
 def test_the_reference_is_a_contender() -> None:
     assert REFERENCE in PEERS
     assert SPLICING_REFERENCE in PEERS
+    assert TCP_REFERENCE in PEERS

@@ -85,6 +85,20 @@ def test_the_table_of_long_bodies_fits_and_says_gigabytes() -> None:
     assert "4.00..4.00" in next(line for line in lines if line.startswith("podlb-epoll-h11"))
 
 
+def test_a_scenario_has_a_reference_of_its_own() -> None:
+    samples = [
+        sample._replace(scenario="tcp")
+        for sample in three_rounds("haproxy-tcp", (1.0, 1.0, 1.0)) + three_rounds("podlb-uvloop-tcp", (1.5, 1.5, 1.5))
+    ]
+    rows = summarise(samples)
+    assert rows[1].ratio is not None
+    assert rows[1].ratio.median == 1.5
+    lines = table([SCENARIOS["tcp"]], rows).splitlines()
+    assert "x haproxy-tcp" in lines[1]
+    assert lines[1].index("x haproxy-tcp") + len("x haproxy-tcp") == lines[4].index(" 1.50 ") + len(" 1.50")
+    assert max(map(len, lines)) <= WIDTH
+
+
 @pytest.mark.parametrize("field", ["non_2xx", "socket_errors", "short_bodies"])
 def test_any_failed_request_is_loud(field: str) -> None:
     rows = summarise([GOOD, GOOD._replace(turn=1, **{field: 1})])
