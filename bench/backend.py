@@ -53,6 +53,10 @@ def argv(setting: Setting) -> list[str]:
     return [sys.executable, "-m", "bench.fallback_backend", str(setting.port)]
 
 
+def _echo_argv(setting: Setting) -> list[str]:
+    return [sys.executable, "-m", "bench.echo_backend", str(setting.port)]
+
+
 @dataclass(frozen=True)
 class Behind:
     """What stands behind the contenders: a backend, and on how many addresses it is an endpoint to them."""
@@ -69,3 +73,5 @@ class Behind:
 
 USUAL = Behind(argv)
 MANY = Behind(argv, endpoints=1000)
+ECHO = Behind(_echo_argv)
+"""A server of WebSockets, bench/echo_backend.py."""

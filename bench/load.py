@@ -16,6 +16,7 @@ from bench.backend import (
     BULK_PATH,
     CHUNKED_PATH,
     CLOSE_PATH,
+    ECHO,
     HUGE_BODY_BYTES,
     HUGE_PATH,
     MANY,
@@ -117,6 +118,12 @@ SCENARIOS = {
             impossible=None if sys.platform == "linux" else "the loopback has one address here",
         ),
         Scenario(TCP, "the load of small through balancers of connections", reference=TCP_REFERENCE),
+        Scenario(
+            "websocket",
+            "text frames of 100 bytes and their echoes, 64 WebSockets; a request is a message and its echo",
+            client="bench.websocket_client",
+            anew=ECHO,
+        ),
     )
 }
 

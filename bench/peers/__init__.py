@@ -28,7 +28,10 @@ CONTROL = dataclasses.replace(
     is_backend=True,
     # Not of memory with idle connections, for it is set up for the load alone; nor of those whose load, without a
     # balancer, is that of `small`.
-    scenarios=(*("small", "browser", "post", "medium", "chunked", "connect", "upstream-connect", "bulk", "huge"),),
+    scenarios=(
+        *("small", "browser", "post", "medium", "chunked", "connect", "upstream-connect", "bulk", "huge"),
+        "websocket",
+    ),
 )
 """The backend without a balancer: what load and backend can do on their core. Its CPU is the backend's."""
 

@@ -23,6 +23,8 @@ def configuration(setting: Setting) -> dict[str, Any]:
         "codec_type": "HTTP1",
         # X-Forwarded-For.
         "use_remote_address": True,
+        # All others allow it unasked, or are told in a place of its own.
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
         "route_config": {
             "virtual_hosts": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.peers.peer import Peer, Setting
+from bench.peers.peer import WEBSOCKET_PATH, Peer, Setting
 from bench.proc import HOST
 
 INSTALL = "apt install nginx-light (Debian, Ubuntu) or brew install nginx (macOS)"
@@ -54,6 +54,15 @@ def configuration(setting: Setting) -> str:
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+        location = {WEBSOCKET_PATH} {{
+            proxy_pass http://endpoints;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_read_timeout 1h;
         }}
     }}
 """

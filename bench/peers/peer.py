@@ -11,6 +11,9 @@ from pathlib import Path
 REQUIREMENTS = "pip install -r bench/requirements.txt"
 """What installs the contenders that come as packages of PyPI."""
 
+WEBSOCKET_PATH = "/websocket"
+"""Where connections are switched to WebSockets: the only path on which a contender has to allow that."""
+
 TCP = "tcp"
 """The scenario of contenders that pass on bytes without reading them."""
 

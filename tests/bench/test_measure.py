@@ -104,7 +104,7 @@ def test_contenders_are_started_anew_where_a_scenario_asks_for_it_and_those_alon
 
 
 def test_nothing_is_started_for_a_scenario_without_contenders(machine: Machine) -> None:
-    assert run_of(["podlb-epoll-tcp"], [SCENARIOS["endpoints"], SCENARIOS["small"]]) == []
+    assert run_of(["podlb-epoll-tcp"], [SCENARIOS["websocket"], SCENARIOS["small"]]) == []
     assert machine.starts == []
 
 

@@ -124,6 +124,7 @@ def test_balancers_of_connections_are_apart() -> None:
         "podlb-uvloop-tcp": ["tcp"],
     }
     assert SCENARIOS["tcp"].reference == TCP_REFERENCE
+    assert "websocket" in parts["nginx"]
 
 
 def test_haproxy_for_connections_reads_no_heads(setting: Setting) -> None:
@@ -144,6 +145,17 @@ def test_where_many_endpoints_are_connections_to_all_of_them_are_kept(setting: S
     envoy = json.loads(Path(PEERS["envoy"].argv(many)[2]).read_text())
     [limits] = envoy["static_resources"]["clusters"][0]["circuit_breakers"]["thresholds"]
     assert min(limits.values()) >= 64 * 1000
+
+
+def test_those_that_must_be_told_about_websockets_are_told(setting: Setting) -> None:
+    PEERS["nginx"].argv(setting)
+    (location,) = [part for part in written(setting).split("location ") if part.startswith("= /websocket {")]
+    assert 'Connection "upgrade"' in location
+    assert "proxy_read_timeout 1h" in location
+    assert "X-Forwarded-For" in location
+    envoy = json.loads(Path(PEERS["envoy"].argv(setting)[2]).read_text())
+    manager = envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert manager["upgrade_configs"] == [{"upgrade_type": "websocket"}]
 
 
 def test_the_reference_is_a_contender() -> None:
