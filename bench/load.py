@@ -22,6 +22,7 @@ from bench.backend import (
     MANY,
     MEDIUM_BODY,
     MEDIUM_PATH,
+    USUAL,
     Behind,
 )
 from bench.checks import require_chunked_body, require_every_endpoint, require_whole_body
@@ -109,6 +110,16 @@ SCENARIOS = {
             check=require_whole_body,
         ),
         Scenario(
+            "slow-client",
+            "200 clients that each read 1 MiB responses at 256 KiB/s; memory while they do",
+            connections=200,
+            is_by_byte=True,
+            check=require_whole_body,
+            client="bench.slow_client",
+            # Memory that other loads left behind would be counted.
+            anew=USUAL,
+        ),
+        Scenario(
             "endpoints",
             f"the load of small, {MANY.endpoints} endpoints",
             check=require_every_endpoint,
@@ -132,7 +143,7 @@ class LoadResult(NamedTuple):
     """What wrk, or another client, saw in one measurement."""
 
     requests: int
-    """Requests that were answered to the end of the body."""
+    """Requests that were answered to the end of the body; in `slow-client` those whose answer began."""
     bytes_read: int
     """Heads and bodies, those that were under way when the time was up included."""
     seconds: float

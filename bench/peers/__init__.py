@@ -30,7 +30,7 @@ CONTROL = dataclasses.replace(
     # balancer, is that of `small`.
     scenarios=(
         *("small", "browser", "post", "medium", "chunked", "connect", "upstream-connect", "bulk", "huge"),
-        "websocket",
+        *("slow-client", "websocket"),
     ),
 )
 """The backend without a balancer: what load and backend can do on their core. Its CPU is the backend's."""

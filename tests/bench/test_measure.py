@@ -85,6 +85,12 @@ def test_a_scenario_may_ask_for_load_before_every_measurement(machine: Machine) 
     assert SCENARIOS["endpoints"].is_warmed_each_time
 
 
+def test_memory_is_the_most_that_was_seen(machine: Machine) -> None:
+    machine.during = (3, 9, 7)
+    (sample,) = run_of(["haproxy"], [replace(SCENARIOS["slow-client"], check=None)])
+    assert sample.rss_bytes == 9
+
+
 def test_contenders_are_started_anew_where_a_scenario_asks_for_it_and_those_alone_that_it_measures(
     machine: Machine,
 ) -> None:
