@@ -9,6 +9,16 @@ from collections.abc import Iterator
 from bench.proc import BenchError
 
 
+def require_open_files(count: int, what: str) -> None:
+    """BenchError, for `what`, if so many open files are not permitted; to be asked before anything else is measured."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise BenchError(
+            f"{what}: {count} open files are needed, and the hard limit (ulimit -Hn) is {hard}; "
+            f"raise it, or measure fewer contenders or without this scenario"
+        )
+
+
 @contextlib.contextmanager
 def open_files(count: int, what: str) -> Iterator[None]:
     """Processes started inside may have at least so many files open. BenchError, for `what`, if they may not."""
@@ -18,8 +28,7 @@ def open_files(count: int, what: str) -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
         except (OSError, ValueError) as error:
             raise BenchError(
-                f"{what}: the limit of open files can't be raised from {soft} to {count}: {error}; "
-                f"raise the hard limit (ulimit -Hn), or measure without it"
+                f"{what}: the limit of open files can't be raised from {soft} to {count}: {error}"
             ) from error
     try:
         yield

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bench import backend
 from bench.backend import Behind
 from bench.clients import prepared
-from bench.limits import open_files
+from bench.limits import open_files, require_open_files
 from bench.load import Scenario, short_bodies
 from bench.peers import Peer, Setting
 from bench.proc import Cores, Process, free_ports
@@ -195,24 +195,40 @@ def _rounds(
         progress(f"{scenario.name}: round {turn + 1} of {plan.rounds}, {unit}: {', '.join(figures)}")
 
 
-def _starts(scenarios: Sequence[Scenario]) -> list[tuple[Behind, list[Scenario]]]:
-    """The scenarios that share a start of the contenders, and each that has its own, with what is behind them."""
+class _Start(NamedTuple):
+    """One start of contenders: those that are needed for its scenarios, with what is behind them."""
+
+    behind: Behind
+    peers: list[Peer]
+    scenarios: list[Scenario]
+
+    @property
+    def open_files(self) -> int:
+        """How many one process needs: the backend listens on each address, with a connection from each contender."""
+        return self.behind.endpoints * (len(self.peers) + 2)
+
+
+def _starts(peers: Sequence[Peer], scenarios: Sequence[Scenario]) -> list[_Start]:
+    """The start that most scenarios share, and those of others."""
     shared = [scenario for scenario in scenarios if scenario.anew is None]
     own = [(scenario.anew, [scenario]) for scenario in scenarios if scenario.anew is not None]
-    return [(backend.USUAL, shared), *own] if shared else own
+    starts = [
+        _Start(behind, [peer for peer in peers if any(peer.takes_part_in(each.name) for each in group)], group)
+        for behind, group in ((backend.USUAL, shared), *own)
+    ]
+    return [start for start in starts if start.peers]
 
 
 def run(peers: Sequence[Peer], plan: Plan, cores: Cores, progress: Callable[[str], None]) -> list[Sample]:
     """Measure everything in the plan; the first one in a round is another contender each time."""
+    starts = _starts(peers, plan.scenarios)
+    for start in starts:
+        require_open_files(start.open_files, start.scenarios[0].name)
     samples: list[Sample] = []
-    for behind, scenarios in _starts(plan.scenarios):
-        needed = [peer for peer in peers if any(peer.takes_part_in(scenario.name) for scenario in scenarios)]
-        if not needed:
-            continue
-        # The backend keeps a connection from each contender on every address, and listens there.
-        files = open_files(behind.endpoints * (len(needed) + 2), scenarios[0].name)
-        with files, running(needed, cores, behind=behind) as everyone:
-            for scenario in scenarios:
+    for start in starts:
+        files = open_files(start.open_files, start.scenarios[0].name)
+        with files, running(start.peers, cores, behind=start.behind) as everyone:
+            for scenario in start.scenarios:
                 if contenders := [each for each in everyone if each.peer.takes_part_in(scenario.name)]:
                     samples += _rounds(contenders, scenario, plan, cores, progress)
     return samples

@@ -12,7 +12,7 @@ from bench.clients import Load
 from bench.load import SCENARIOS, LoadResult, Scenario
 from bench.measure import Contender, Plan, run
 from bench.peers import PEERS, Peer
-from bench.proc import Cores
+from bench.proc import BenchError, Cores
 from bench.usage import Usage
 
 RESULT = LoadResult(100, 5000, 2.0, 0.5, 1.5, 1, 2, wrong=3)
@@ -112,6 +112,19 @@ def test_contenders_are_started_anew_where_a_scenario_asks_for_it_and_those_alon
 def test_nothing_is_started_for_a_scenario_without_contenders(machine: Machine) -> None:
     assert run_of(["podlb-epoll-tcp"], [SCENARIOS["websocket"], SCENARIOS["small"]]) == []
     assert machine.starts == []
+
+
+def test_too_few_open_files_are_noticed_before_anything_is_measured(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(count: int, what: str) -> None:
+        if count > 2000:
+            raise BenchError(f"{what} {count}")
+
+    monkeypatch.setattr(measure, "require_open_files", refuse)
+    with pytest.raises(BenchError, match="endpoints 3000"):
+        run_of(["haproxy"], [SCENARIOS["small"], SCENARIOS["endpoints"]])
+    assert machine.steps == []
 
 
 def test_the_first_in_a_round_is_another_each_time(machine: Machine) -> None:
