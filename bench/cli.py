@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import backend, gate, idle, measure, report
+from bench import backend, chart, gate, idle, measure, report
 from bench.load import SCENARIOS, Scenario, require_wrk
 from bench.peers import PEERS, REFERENCE, Peer
 from bench.proc import ROOT, BenchError, Cores, choose_cores
@@ -50,6 +50,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=_names(peers, "contender"), help=", ".join(peers))
     parser.add_argument("--scenarios", type=_names(scenarios, "scenario"), help=", ".join(scenarios))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and the summary there")
+    parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the costs relative to HAProxy's there")
     parser.add_argument(
         "--gate", action="store_true", help=f"fail when {gate.GATED_PEER} lost 30 %% against {gate.BASELINE.name}"
     )
@@ -169,6 +170,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if (arguments.gate or arguments.write_baseline) and not backend.has_nginx():
         raise BenchError(f"--gate and --write-baseline need nginx as the backend: {PEERS['nginx'].install}")
     peers = _usable(arguments.peers, arguments.scenarios)
+    if arguments.chart:
+        chart.require(arguments.chart, [peer.name for peer in peers], [each.name for each in scenarios])
     plan = measure.Plan(scenarios, arguments.rounds, arguments.seconds)
     cores = choose_cores()
     about = _about(peers, plan, cores)
@@ -178,14 +181,16 @@ def _run(arguments: argparse.Namespace) -> int:
     rows = report.summarise(samples)
     idle_results = idle.measure(peers, cores, _progress) if idle.NAME in arguments.scenarios else []
     _print_results(plan, rows, idle_results)
+    result = {
+        **about,
+        "summary": [dataclasses.asdict(row) for row in rows],
+        "idle": [each._asdict() for each in idle_results],
+        "samples": [sample._asdict() for sample in samples],
+    }
     if arguments.json:
-        result = {
-            **about,
-            "summary": [dataclasses.asdict(row) for row in rows],
-            "idle": [each._asdict() for each in idle_results],
-            "samples": [sample._asdict() for sample in samples],
-        }
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.chart:
+        chart.draw(result, arguments.chart)
     if report.failures(rows) or idle.failures(idle_results):
         return 1
     if arguments.write_baseline:
