@@ -225,7 +225,8 @@ def _figure(run: Mapping[str, Any]) -> Figure:
     )
     figure.text(
         *(0.2 / width, 1 - 0.56 / height),
-        f"Medians of the rounds with 95 % intervals; the line is HAProxy{'; logarithmic scale' if ends[0] else ''}",
+        f"Medians of the rounds with {'95 % intervals' if run['rounds'] >= 3 else 'their ranges'}; the line is HAProxy"
+        f"{'; logarithmic scale' if ends[0] else ''}",
         color=_PALE_INK,
     )
     top = height - _TOP

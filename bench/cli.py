@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import backend, chart, gate, idle, measure, report
+from bench import backend, chart, gate, idle, measure, progress, report
 from bench.load import SCENARIOS, Scenario, require_wrk
 from bench.peers import PEERS, REFERENCE, Peer
 from bench.proc import ROOT, BenchError, Cores, choose_cores
@@ -124,10 +124,6 @@ def _print_about(about: dict[str, Any]) -> None:
     print(f"measured  {about['rounds']} rounds of {about['seconds']} s, all contenders in alternation\n")
 
 
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _pass_gate(rows: Sequence[report.Row], plan: measure.Plan, cores: Cores) -> bool:
     """Hold this run to the committed one; what is too slow is measured once more and the better run counts."""
     baseline = gate.read_baseline(gate.BASELINE)
@@ -137,7 +133,8 @@ def _pass_gate(rows: Sequence[report.Row], plan: measure.Plan, cores: Cores) -> 
         print(f"{gate.verdict(ratios, baseline)}\nmeasuring once more: {', '.join(slow)}")
         again = measure.Plan([SCENARIOS[name] for name in slow], plan.rounds, plan.seconds)
         peers = [PEERS[REFERENCE], PEERS[gate.GATED_PEER]]
-        second = report.summarise(measure.run(peers, again, cores, _progress))
+        with progress.shown(measure.planned_seconds(peers, again)) as show:
+            second = report.summarise(measure.run(peers, again, cores, show.line, show.began))
         print(report.table(again.scenarios, second), end="\n\n")
         if report.failures(second):
             return False
@@ -177,9 +174,12 @@ def _run(arguments: argparse.Namespace) -> int:
     about = _about(peers, plan, cores)
     _print_about(about)
 
-    samples = measure.run(peers, plan, cores, _progress) if scenarios else []
+    with_idle = idle.NAME in arguments.scenarios
+    planned = measure.planned_seconds(peers, plan) + (idle.planned_seconds(peers) if with_idle else 0)
+    with progress.shown(planned) as show:
+        samples = measure.run(peers, plan, cores, show.line, show.began) if scenarios else []
+        idle_results = idle.measure(peers, cores, show.line, show.began) if with_idle else []
     rows = report.summarise(samples)
-    idle_results = idle.measure(peers, cores, _progress) if idle.NAME in arguments.scenarios else []
     _print_results(plan, rows, idle_results)
     result = {
         **about,

@@ -12,10 +12,13 @@ from bench.limits import open_files
 from bench.measure import Contender, running
 from bench.peers import Peer
 from bench.proc import ROOT, BenchError, Cores, pinned
+from bench.progress import Began, unseen
 from bench.table import Column, render
 
 NAME = "idle"
 CONNECTIONS = 10_000
+SECONDS_EACH = 8
+"""What a contender takes, about: nothing but the progress bar reckons with it."""
 _SPARE_FILES = 400
 _END_TIMEOUT = 10.0
 
@@ -61,7 +64,14 @@ def _hold(contender: Contender, count: int, core: int | None) -> IdleMemory:
     return IdleMemory(name, count, before.rss_bytes, during.rss_bytes, int(output.removeprefix("lost ")))
 
 
-def measure(peers: Sequence[Peer], cores: Cores, progress: Callable[[str], None]) -> list[IdleMemory]:
+def planned_seconds(peers: Sequence[Peer]) -> float:
+    """How long it will take, about."""
+    return SECONDS_EACH * sum(peer.takes_part_in(NAME) for peer in peers)
+
+
+def measure(
+    peers: Sequence[Peer], cores: Cores, progress: Callable[[str], None], began: Began = unseen
+) -> list[IdleMemory]:
     """Measure each contender once, started anew and alone. BenchError when one does not hold the connections."""
     count = connections_that_fit(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     if count < CONNECTIONS:
@@ -73,6 +83,7 @@ def measure(peers: Sequence[Peer], cores: Cores, progress: Callable[[str], None]
     with open_files(2 * count + _SPARE_FILES, NAME):
         for peer in peers:
             if peer.takes_part_in(NAME):
+                began(f"{NAME}, {count} connections", peer.name, SECONDS_EACH)
                 with running([peer], cores, connections=count) as (contender,):
                     results.append(_hold(contender, count, cores.load))
                 progress(f"{NAME}: {peer.name} {results[-1].with_bytes / 2**20:.1f} MiB")

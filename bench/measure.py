@@ -17,6 +17,7 @@ from bench.limits import open_files, require_open_files
 from bench.load import Scenario, short_bodies
 from bench.peers import Peer, Setting
 from bench.proc import Cores, Process, free_ports
+from bench.progress import Began, unseen
 
 WARM_UP_SECONDS = 1
 
@@ -175,10 +176,16 @@ def _figure(sample: Sample, scenario: Scenario) -> str:
 
 
 def _rounds(
-    contenders: Sequence[Contender], scenario: Scenario, plan: Plan, cores: Cores, progress: Callable[[str], None]
+    contenders: Sequence[Contender],
+    scenario: Scenario,
+    plan: Plan,
+    cores: Cores,
+    progress: Callable[[str], None],
+    began: Began,
 ) -> Iterator[Sample]:
     progress(f"{scenario.name}: warming up")
     for contender in contenders:
+        began(f"{scenario.name}, warming up", contender.peer.name, WARM_UP_SECONDS)
         if scenario.check is not None:
             scenario.check(contender.peer.name, contender.port)
         _warm_up(contender, scenario, cores)
@@ -187,8 +194,11 @@ def _rounds(
         first = turn % len(contenders)
         figures = []
         for contender in (*contenders[first:], *contenders[:first]):
+            what = f"{scenario.name}, round {turn + 1} of {plan.rounds}"
             if scenario.is_warmed_each_time:
+                began(what, contender.peer.name, WARM_UP_SECONDS)
                 _warm_up(contender, scenario, cores)
+            began(what, contender.peer.name, plan.seconds)
             sample = _measure(contender, scenario, turn, plan.seconds, cores)
             figures.append(_figure(sample, scenario))
             yield sample
@@ -219,8 +229,26 @@ def _starts(peers: Sequence[Peer], scenarios: Sequence[Scenario]) -> list[_Start
     return [start for start in starts if start.peers]
 
 
-def run(peers: Sequence[Peer], plan: Plan, cores: Cores, progress: Callable[[str], None]) -> list[Sample]:
-    """Measure everything in the plan; the first one in a round is another contender each time."""
+def planned_seconds(peers: Sequence[Peer], plan: Plan) -> float:
+    """How long contenders will be under load, all in all."""
+
+    def seconds(scenario: Scenario) -> float:
+        return WARM_UP_SECONDS + plan.rounds * (plan.seconds + WARM_UP_SECONDS * scenario.is_warmed_each_time)
+
+    return sum(seconds(each) for each in plan.scenarios for peer in peers if peer.takes_part_in(each.name))
+
+
+def run(
+    peers: Sequence[Peer],
+    plan: Plan,
+    cores: Cores,
+    progress: Callable[[str], None],
+    began: Began = unseen,
+) -> list[Sample]:
+    """Measure everything in the plan; the first one in a round is another contender each time.
+
+    `progress` is told each line, `began` each load before it begins: its name, the contender, and how long it takes.
+    """
     starts = _starts(peers, plan.scenarios)
     for start in starts:
         require_open_files(start.open_files, start.scenarios[0].name)
@@ -230,5 +258,5 @@ def run(peers: Sequence[Peer], plan: Plan, cores: Cores, progress: Callable[[str
         with files, running(start.peers, cores, behind=start.behind) as everyone:
             for scenario in start.scenarios:
                 if contenders := [each for each in everyone if each.peer.takes_part_in(scenario.name)]:
-                    samples += _rounds(contenders, scenario, plan, cores, progress)
+                    samples += _rounds(contenders, scenario, plan, cores, progress, began)
     return samples

@@ -70,6 +70,11 @@ def test_every_figure_stands_beside_its_bar() -> None:
     assert any(text.startswith("2026-11-28; A processor") for text in found)
 
 
+def test_two_rounds_have_a_range_and_no_interval() -> None:
+    assert any("95 % intervals" in text for text in texts(run(*SMALL)))
+    assert any("with their ranges" in text for text in texts({**run(*SMALL), "rounds": 2}))
+
+
 def test_bars_and_whiskers_are_as_long_as_the_figures() -> None:
     (axes,) = chart._figure(run(*SMALL)).axes
     assert axes.get_xscale() == "linear"
