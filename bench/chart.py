@@ -33,8 +33,8 @@ SQUASHED = 4.0
 """From this ratio of the longest bar to the shortest the scale is logarithmic."""
 
 _OURS = "podlb"
-_OUR_COLOURS = ("#0b57d0", "#4285f4", "#8ab4f8", "#5f8fd9", "#aecbfa")
-_OTHER_COLOURS = ("#5f6368", "#80868b", "#9aa0a6", "#7a9e7e", "#a58bb5", "#7fa8a8", "#b59a7a", "#b58a8a")
+_OUR_COLOURS = ("#0b57d0", "#4285f4", "#8ab4f8", "#5f8fd9", "#aecbfa", "#1a3f8b", "#3f6ec7", "#7393d0")
+_OTHER_COLOURS = ("#5f6368", "#80868b", "#9aa0a6", "#7a9e7e", "#a58bb5", "#7fa8a8", "#b59a7a", "#b58a8a", "#8f8f6a")
 _UNKNOWN_COLOUR = "#c4c7c5"
 _INK, _PALE_INK, _GRID = "#202124", "#5f6368", "#e3e5e8"
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
