@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import backend, chart, gate, idle, measure, progress, report
+from bench import backend, chart, gate, idle, measure, open_loop, progress, report
 from bench.load import SCENARIOS, Scenario, require_wrk
 from bench.peers import PEERS, REFERENCE, Peer
 from bench.proc import ROOT, BenchError, Cores, choose_cores
@@ -43,7 +43,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="bench/run.py",
         description="Measure podlb beside HAProxy and nginx on this machine: CPU per request, speed, latency, memory.",
     )
-    peers, scenarios = list(PEERS), [*SCENARIOS, idle.NAME]
+    peers, scenarios = list(PEERS), [*SCENARIOS, open_loop.NAME, idle.NAME]
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds: a first look, not to be quoted")
     parser.add_argument("--rounds", type=_positive, help="how often everything is measured (11)")
     parser.add_argument("--seconds", type=_positive, help="length of one measurement (2)")
@@ -61,6 +61,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments.rounds = arguments.rounds or (3 if arguments.quick else 11)
     arguments.seconds = arguments.seconds or 2
     is_gated = arguments.gate or arguments.write_baseline
+    arguments.open_loop_peers = arguments.peers or list(open_loop.CONTENDERS)
     arguments.peers = arguments.peers or (list(gate.GATE_PEERS) if is_gated else peers)
     arguments.scenarios = arguments.scenarios or (list(gate.GATED_SCENARIOS) if is_gated else scenarios)
     if is_gated and not (
@@ -143,8 +144,14 @@ def _pass_gate(rows: Sequence[report.Row], plan: measure.Plan, cores: Cores) -> 
     return not gate.too_slow(ratios, baseline)
 
 
-def _print_results(plan: measure.Plan, rows: Sequence[report.Row], idle_results: Sequence[idle.IdleMemory]) -> None:
+def _print_results(
+    plan: measure.Plan,
+    rows: Sequence[report.Row],
+    open_rows: Sequence[open_loop.Row],
+    idle_results: Sequence[idle.IdleMemory],
+) -> None:
     tables = [report.table(plan.scenarios, rows)] if rows else []
+    tables += [open_loop.table(open_rows)] if open_rows else []
     tables += [idle.table(idle_results)] if idle_results else []
     print("\n\n".join(tables))
 
@@ -155,7 +162,10 @@ def _run(arguments: argparse.Namespace) -> int:
         if scenario.impossible:
             print(f"{scenario.name} is left out: {scenario.impossible}")
     scenarios = [scenario for scenario in scenarios if not scenario.impossible]
-    if any(scenario.client is None for scenario in scenarios):
+    if open_loop.NAME in arguments.scenarios and (why := open_loop.left_out(PEERS[REFERENCE])):
+        print(why)
+        arguments.scenarios.remove(open_loop.NAME)
+    if open_loop.NAME in arguments.scenarios or any(scenario.client is None for scenario in scenarios):
         require_wrk()
     if arguments.gate:
         gate.read_baseline(gate.BASELINE)
@@ -175,15 +185,23 @@ def _run(arguments: argparse.Namespace) -> int:
     _print_about(about)
 
     with_idle = idle.NAME in arguments.scenarios
+    beside = open_loop.chosen(peers, arguments.open_loop_peers) if open_loop.NAME in arguments.scenarios else []
+    if open_loop.NAME in arguments.scenarios and not beside:
+        print(f"{open_loop.NAME} is left out: it compares others with {REFERENCE}, and there is no other")
     planned = measure.planned_seconds(peers, plan) + (idle.planned_seconds(peers) if with_idle else 0)
     with progress.shown(planned) as show:
         samples = measure.run(peers, plan, cores, show.line, show.began) if scenarios else []
+        open_samples = (
+            open_loop.measure(PEERS[REFERENCE], beside, plan.rounds, plan.seconds, cores, show.line) if beside else []
+        )
         idle_results = idle.measure(peers, cores, show.line, show.began) if with_idle else []
     rows = report.summarise(samples)
-    _print_results(plan, rows, idle_results)
+    open_rows = open_loop.summarise(open_samples)
+    _print_results(plan, rows, open_rows, idle_results)
     result = {
         **about,
         "summary": [dataclasses.asdict(row) for row in rows],
+        "open_loop": open_loop.as_json(open_rows, open_samples),
         "idle": [each._asdict() for each in idle_results],
         "samples": [sample._asdict() for sample in samples],
     }
@@ -191,7 +209,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
     if arguments.chart:
         chart.draw(result, arguments.chart)
-    if report.failures(rows) or idle.failures(idle_results):
+    if report.failures(rows) or open_loop.failures(open_rows) or idle.failures(idle_results):
         return 1
     if arguments.write_baseline:
         gate.write_baseline(gate.BASELINE, rows, about)

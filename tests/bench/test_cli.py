@@ -46,7 +46,7 @@ def test_without_a_gate_everything_is_measured() -> None:
     assert arguments.peers == list(PEERS)
     assert arguments.scenarios == [
         *("small", "browser", "post", "medium", "chunked", "connect", "upstream-connect", "bulk", "huge"),
-        *("slow-client", "endpoints", "tcp", "websocket", "idle"),
+        *("slow-client", "endpoints", "tcp", "websocket", "open-loop", "idle"),
     ]
     assert (arguments.rounds, arguments.seconds) == (11, 2)
 

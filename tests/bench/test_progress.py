@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import builtins
+import dataclasses
 import io
 import os
 import pty
