@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from bench.limits import open_files
 from bench.measure import Contender, running
 from bench.peers import Peer
+from bench.peers.podlb_kubernetes import PODLB_KUBERNETES, beside_api_server
 from bench.proc import ROOT, BenchError, Cores, pinned
 from bench.progress import Began, unseen
 from bench.table import Column, render
@@ -19,6 +21,8 @@ NAME = "idle"
 CONNECTIONS = 10_000
 SECONDS_EACH = 8
 """What a contender takes, about: nothing but the progress bar reckons with it."""
+LIMITS_MIB = {"podlb-epoll": 70, "podlb-kubernetes": 100}
+"""What podlb's resident memory may be with CONNECTIONS of them, as it is and with the client library of Kubernetes."""
 _SPARE_FILES = 400
 _END_TIMEOUT = 10.0
 
@@ -34,6 +38,23 @@ class IdleMemory(NamedTuple):
     """With all connections open, right after the last one had its answer."""
     lost: int
     """Connections that the contender did not keep."""
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """What it may have with its connections, where there is a limit."""
+        limit = LIMITS_MIB.get(self.peer)
+        return None if limit is None else limit * 2**20
+
+    @property
+    def is_too_large(self) -> bool:
+        """Has it more than it may?"""
+        return self.limit_bytes is not None and self.with_bytes > self.limit_bytes
+
+
+def _limit(result: IdleMemory) -> str:
+    if result.limit_bytes is None:
+        return "-"
+    return f"{result.limit_bytes // 2**20}{' !!!' if result.is_too_large else ''}"
 
 
 def connections_that_fit(hard_limit: int) -> int:
@@ -83,8 +104,12 @@ def measure(
     with open_files(2 * count + _SPARE_FILES, NAME):
         for peer in peers:
             if peer.takes_part_in(NAME):
-                began(f"{NAME}, {count} connections", peer.name, SECONDS_EACH)
-                with running([peer], cores, connections=count) as (contender,):
+                with contextlib.ExitStack() as stack:
+                    began(f"{NAME}, {count} connections", peer.name, SECONDS_EACH)
+                    ready = peer
+                    if peer.name == PODLB_KUBERNETES.name:
+                        ready = stack.enter_context(beside_api_server(cores.load)).peer
+                    (contender,) = stack.enter_context(running([ready], cores, connections=count))
                     results.append(_hold(contender, count, cores.load))
                 progress(f"{NAME}: {peer.name} {results[-1].with_bytes / 2**20:.1f} MiB")
     return results
@@ -95,6 +120,7 @@ _COLUMNS = (
     Column[IdleMemory]("connections", 11, lambda result: str(result.connections)),
     Column[IdleMemory]("before, MiB", 11, lambda result: f"{result.before_bytes / 2**20:.1f}"),
     Column[IdleMemory]("with, MiB", 9, lambda result: f"{result.with_bytes / 2**20:.1f}"),
+    Column[IdleMemory]("at most", 8, _limit),
     Column[IdleMemory](
         "KiB each", 8, lambda result: f"{(result.with_bytes - result.before_bytes) / 1024 / result.connections:.2f}"
     ),
@@ -103,11 +129,17 @@ _COLUMNS = (
 
 
 def failures(results: Iterable[IdleMemory]) -> list[str]:
-    """A line for each contender that did not keep every connection."""
+    """A line for each contender that did not keep every connection, and for each that has more memory than it may."""
+    results = list(results)
     return [
         f"!!! {NAME}: {result.peer} FAILED: it did not keep {result.lost} of {result.connections} connections"
         for result in results
         if result.lost
+    ] + [
+        f"!!! {NAME}: {result.peer} FAILED: "
+        f"it has {result.with_bytes / 2**20:.1f} MiB and may have {LIMITS_MIB[result.peer]}"
+        for result in results
+        if result.is_too_large
     ]
 
 

@@ -10,6 +10,7 @@ from bench.peers.haproxy import HAPROXY, HAPROXY_AUTO, HAPROXY_SPLICE, HAPROXY_T
 from bench.peers.nginx import NGINX
 from bench.peers.peer import Peer, Setting
 from bench.peers.podlb import PODLB
+from bench.peers.podlb_kubernetes import PODLB_KUBERNETES
 from bench.peers.traefik import TRAEFIK
 
 REFERENCE = HAPROXY.name
@@ -37,7 +38,10 @@ CONTROL = dataclasses.replace(
 
 PEERS: dict[str, Peer] = {
     peer.name: peer
-    for peer in (CONTROL, HAPROXY, HAPROXY_AUTO, HAPROXY_SPLICE, HAPROXY_TCP, NGINX, ENVOY, TRAEFIK, CADDY, *PODLB)
+    for peer in (
+        *(CONTROL, HAPROXY, HAPROXY_AUTO, HAPROXY_SPLICE, HAPROXY_TCP, NGINX, ENVOY, TRAEFIK, CADDY),
+        *(*PODLB, PODLB_KUBERNETES),
+    )
 }
 
 __all__ = ["CONTROL", "PEERS", "REFERENCE", "SPLICING_REFERENCE", "TCP_REFERENCE", "Peer", "Setting"]

@@ -14,7 +14,7 @@ import pytest
 from bench import idle
 from bench.idle import IdleMemory, connections_that_fit, failures, table
 from bench.idle_client import AnswerError, count_lost, main, open_connection
-from bench.peers import Peer, Setting
+from bench.peers import PEERS, Peer, Setting
 from bench.proc import ROOT, BenchError, Cores, Process, free_ports
 
 ANSWER = b"HTTP/1.1 200 OK\r\nServer: it\r\ncontent-length: 5\r\n\r\nhello"
@@ -156,8 +156,33 @@ def test_a_contender_that_does_not_answer_all_is_named(tmp_path: Path) -> None:
 
 def test_the_table_has_memory_and_what_a_connection_costs() -> None:
     good = IdleMemory("podlb-epoll-h11", 10_000, 20 * 2**20, 20 * 2**20 + 10_000 * 2048, lost=0)
-    assert table([good]).splitlines()[-1].split() == ["podlb-epoll-h11", "10000", "20.0", "39.5", "2.00", "0"]
+    assert table([good]).splitlines()[-1].split() == ["podlb-epoll-h11", "10000", "20.0", "39.5", "-", "2.00", "0"]
     assert failures([good]) == []
     text = table([good, good._replace(peer="nginx", lost=2)])
     assert "2 !!!" in text
     assert text.splitlines()[-1] == "!!! idle: nginx FAILED: it did not keep 2 of 10000 connections"
+
+
+@pytest.mark.parametrize(("peer", "limit"), [("podlb-epoll", 70), ("podlb-kubernetes", 100)])
+def test_more_memory_than_the_limit_is_a_failure(peer: str, limit: int) -> None:
+    just = IdleMemory(peer, 10_000, 2**20, limit * 2**20, lost=0)
+    assert failures([just]) == []
+    assert table([just]).splitlines()[-1].split() == [
+        peer,
+        "10000",
+        "1.0",
+        f"{limit}.0",
+        str(limit),
+        f"{(limit - 1) * 1024 / 10_000:.2f}",
+        "0",
+    ]
+    above = just._replace(with_bytes=limit * 2**20 + 52429)
+    assert f"{limit} !!!" in table([above])
+    assert failures([above]) == [f"!!! idle: {peer} FAILED: it has {limit}.1 MiB and may have {limit}"]
+
+
+@pytest.mark.slow
+def test_podlb_is_measured_beside_an_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "CONNECTIONS", 30)
+    (result,) = idle.measure([PEERS["podlb-kubernetes"]], Cores(None, None), lambda _line: None)
+    assert (result.peer, result.connections, result.lost) == ("podlb-kubernetes", 30, 0)

@@ -9,6 +9,8 @@ import pytest
 from bench.load import SCENARIOS
 from bench.peers import CONTROL, PEERS, REFERENCE, SPLICING_REFERENCE, TCP_REFERENCE, Setting
 from bench.peers.nginx import Content, backend_argv
+from bench.peers.podlb import PODLB
+from bench.peers.podlb_kubernetes import PODLB_KUBERNETES
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def written(setting: Setting) -> str:
     return "\n".join(path.read_text() for path in setting.directory.iterdir())
 
 
-@pytest.mark.parametrize("name", [name for name in PEERS if name != CONTROL.name])
+@pytest.mark.parametrize("name", [name for name in PEERS if name not in (CONTROL.name, PODLB_KUBERNETES.name)])
 def test_every_contender_listens_on_loopback_and_balances_all_backends(name: str, setting: Setting) -> None:
     text = " ".join(PEERS[name].argv(setting)) + written(setting)
     assert "127.0.0.1" in text
@@ -88,7 +90,7 @@ def test_room_for_more_connections_is_made_only_where_they_are_asked_for(
 
 
 def test_the_rows_of_podlb_differ_in_loop_and_parser_alone(setting: Setting) -> None:
-    commands = {name: PEERS[name].argv(setting) for name in PEERS if name.startswith("podlb")}
+    commands = {peer.name: peer.argv(setting) for peer in PODLB}
     varying = {name: [word for word in argv if word not in commands["podlb-h11"]] for name, argv in commands.items()}
     assert varying == {
         "podlb-uvloop": ["auto"],
