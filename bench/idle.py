@@ -6,7 +6,7 @@ import contextlib
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from bench.limits import open_files
@@ -23,7 +23,7 @@ SECONDS_EACH = 8
 """What a contender takes, about: nothing but the progress bar reckons with it."""
 LIMITS_MIB = {"podlb-epoll": 70, "podlb-kubernetes": 100}
 """What podlb's resident memory may be with CONNECTIONS of them, as it is and with the client library of Kubernetes."""
-_SPARE_FILES = 400
+SPARE_FILES = 400
 _END_TIMEOUT = 10.0
 
 
@@ -61,28 +61,44 @@ def connections_that_fit(hard_limit: int) -> int:
     """CONNECTIONS, or as many as a limit of open files permits: each may take a contender two, podlb counts on that."""
     if hard_limit == resource.RLIM_INFINITY:
         return CONNECTIONS
-    return max(1, min(CONNECTIONS, (hard_limit - _SPARE_FILES) // 2))
+    return max(1, min(CONNECTIONS, (hard_limit - SPARE_FILES) // 2))
 
 
-def _hold(contender: Contender, count: int, core: int | None) -> IdleMemory:
-    name = contender.peer.name
-    before = contender.process.usage()
+class Held:
+    """Idle connections to a contender. `lost` counts, when they were ended, those that it had not kept."""
+
+    lost = 0
+
+
+@contextlib.contextmanager
+def holding(contender: Contender, count: int, core: int | None) -> Iterator[Held]:
+    """So many connections that had one answer each, idle until the end of the block. BenchError when one had none."""
     argv = [sys.executable, "-m", "bench.idle_client", str(contender.port), str(count)]
     with pinned(core):
         client = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
+    connections = Held()
     with client:
         assert client.stdout is not None
         try:
             held = client.stdout.readline()
-            during = contender.process.usage()
+            if held:
+                yield connections
             output, errors = client.communicate(timeout=_END_TIMEOUT)
         finally:
             client.kill()
     if client.returncode != 0:
+        name = contender.peer.name
         raise BenchError(f"{NAME}: {name} did not answer on {count} connections: {held}{errors.strip()}")
-    return IdleMemory(name, count, before.rss_bytes, during.rss_bytes, int(output.removeprefix("lost ")))
+    connections.lost = int(output.removeprefix("lost "))
+
+
+def _hold(contender: Contender, count: int, core: int | None) -> IdleMemory:
+    before = contender.process.usage()
+    with holding(contender, count, core) as connections:
+        during = contender.process.usage()
+    return IdleMemory(contender.peer.name, count, before.rss_bytes, during.rss_bytes, connections.lost)
 
 
 def planned_seconds(peers: Sequence[Peer]) -> float:
@@ -98,10 +114,10 @@ def measure(
     if count < CONNECTIONS:
         progress(
             f"{NAME}: {count} connections instead of {CONNECTIONS}, which the hard limit of open files permits "
-            f"(ulimit -Hn; {2 * CONNECTIONS + _SPARE_FILES} would do)"
+            f"(ulimit -Hn; {2 * CONNECTIONS + SPARE_FILES} would do)"
         )
     results = []
-    with open_files(2 * count + _SPARE_FILES, NAME):
+    with open_files(2 * count + SPARE_FILES, NAME):
         for peer in peers:
             if peer.takes_part_in(NAME):
                 with contextlib.ExitStack() as stack:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.checks import require_whole_body
-from bench.load import SCENARIOS, parse_wrk, require_wrk, run_wrk, short_bodies
+from bench.load import SCENARIOS, Scenario, parse_wrk, require_wrk, run_wrk, short_bodies
 from bench.proc import BenchError, Process, free_ports
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
@@ -151,6 +151,19 @@ def test_browser_heads_have_the_size_of_a_browsers_and_all_differ(recorder: Reco
     assert 640 <= min(sizes) <= max(sizes) <= 700
     assert len({head.split(b" ", 2)[1] for head in first}) == len(first), "targets differ"
     assert len({head[head.index(b"Cookie:") :] for head in first}) == len(first), "cookies differ"
+
+
+@needs_wrk
+@pytest.mark.parametrize("size", [100, 16_384])
+def test_heads_have_the_size_that_is_asked_for_and_all_differ(size: int, recorder: Recorder) -> None:
+    scenario = Scenario("head", "", connections=4, script="heads.lua", fields=(f"Head-Bytes: {size}",))
+    result = run_wrk(scenario, recorder.port, seconds=1, core=None)
+    assert (result.non_2xx, result.socket_errors) == (0, 0)
+    first = recorder.heads[:1_000]
+    assert len(set(first)) == len(first) > 100
+    assert {len(head) + len(b"\r\n\r\n") for head in first} == {size}
+    assert b"Head-Bytes" not in first[0]
+    assert max(map(len, first[0].split(b"\r\n"))) <= 1_000
 
 
 @needs_wrk
