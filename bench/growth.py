@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import backend, growth_chart, idle
-from bench.growth_load import before, bodies, many_endpoints, measure
+from bench.backend import USUAL, Behind
+from bench.growth_load import bodies, many_endpoints, measure
 from bench.growth_report import Point, Sample, Series, markdown, remarks, summarise, verdicts
 from bench.limits import open_files
 from bench.load import Scenario, require_wrk
@@ -111,10 +112,12 @@ class Run(NamedTuple):
         return sample
 
 
-def _by_request(run: Run, series: str, size: int, peers: Sequence[Peer], scenario: Scenario) -> list[Sample]:
+def _by_request(
+    run: Run, series: str, size: int, scenario: Scenario, peers: Sequence[Peer], behind: Behind
+) -> list[Sample]:
     """One size under an ordinary load."""
     samples = []
-    with running(peers, run.cores) as contenders:
+    with running(peers, run.cores, behind=behind) as contenders:
         run.warm_up(contenders, scenario)
         for turn, contender in run.in_turn(contenders):
             found = measure(contender, scenario, run.seconds, run.cores)
@@ -148,9 +151,9 @@ def endpoints(run: Run, sizes: Sequence[int]) -> list[Sample]:
     """The same nginx at ever more addresses."""
     samples = []
     for size in sizes:
-        with many_endpoints(size, run.cores) as backends:
-            peers = [before(peer, backends) for peer in run.peers]
-            samples += _by_request(run, "endpoints", size, peers, Scenario("endpoints", ""))
+        # The backend listens on each address, with a connection from each contender.
+        with open_files((len(run.peers) + 2) * size, "endpoints"):
+            samples += _by_request(run, "endpoints", size, Scenario("endpoints", ""), run.peers, many_endpoints(size))
     return samples
 
 
@@ -160,18 +163,16 @@ def head(run: Run, sizes: Sequence[int]) -> list[Sample]:
     for size in sizes:
         peers = [peer for peer in run.peers if peer.name != REFERENCE or size <= _HAPROXY_HEAD_BYTES]
         scenario = Scenario("head", "", script="heads.lua", fields=(f"Head-Bytes: {size}",))
-        samples += _by_request(run, "head", size, peers, scenario)
+        samples += _by_request(run, "head", size, scenario, peers, USUAL)
     return samples
 
 
 def body(run: Run, sizes: Sequence[int]) -> list[Sample]:
     """Files of nginx, as in the scenarios with long bodies."""
     samples = []
-    with bodies(sizes, run.cores) as backends:
-        peers = [before(peer, backends) for peer in run.peers]
-        for size in sizes:
-            scenario = Scenario("body", "", connections=16, path=f"/{size}", body_bytes=size or None)
-            samples += _by_request(run, "body", size, peers, scenario)
+    for size in sizes:
+        scenario = Scenario("body", "", connections=16, path=f"/{size}", body_bytes=size or None)
+        samples += _by_request(run, "body", size, scenario, run.peers, bodies([size]))
     return samples
 
 
@@ -179,9 +180,8 @@ def events(run: Run, sizes: Sequence[int]) -> list[Sample]:
     """podlb alone: the others have no such discovery. What the requests cost is measured just before, at rest."""
     scenario, samples = Scenario("events", ""), []
     with (
-        many_endpoints(_FOLLOWED_ENDPOINTS, run.cores) as backends,
         beside_api_server(run.cores.load) as cluster,
-        running([before(cluster.peer, backends)], run.cores) as contenders,
+        running([cluster.peer], run.cores, behind=many_endpoints(_FOLLOWED_ENDPOINTS)) as contenders,
     ):
         run.warm_up(contenders, scenario)
         (contender,) = contenders

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from bench import growth, growth_chart
+from bench.backend import USUAL, Behind
 from bench.growth import SERIES, Run
 from bench.growth_load import Measured
 from bench.growth_report import Sample
@@ -25,6 +26,7 @@ class World:
 
     def __init__(self) -> None:
         self.started: list[tuple[tuple[str, ...], int]] = []
+        self.endpoints: list[int] = []
         self.loads: list[tuple[str, Scenario]] = []
         self.held: list[int] = []
         self.lost = 0
@@ -32,8 +34,11 @@ class World:
         self.changes = 0
 
     @contextlib.contextmanager
-    def running(self, peers: Sequence[Peer], _cores: Cores, connections: int = 64) -> Iterator[list[Contender]]:
+    def running(
+        self, peers: Sequence[Peer], _cores: Cores, connections: int = 64, behind: Behind = USUAL
+    ) -> Iterator[list[Contender]]:
         self.started.append((tuple(peer.name for peer in peers), connections))
+        self.endpoints.append(behind.endpoints)
         yield [Contender(peer, NOTHING, 0, NOTHING) for peer in peers]
 
     def measure(self, contender: Contender, scenario: Scenario, seconds: int, _cores: Cores) -> Measured:
@@ -50,14 +55,6 @@ class World:
     @contextlib.contextmanager
     def open_files(self, _count: int, _what: str) -> Iterator[None]:
         yield
-
-    @contextlib.contextmanager
-    def many_endpoints(self, count: int, _cores: Cores) -> Iterator[list[str]]:
-        yield [f"127.1.0.{number}:80" for number in range(count)]
-
-    @contextlib.contextmanager
-    def bodies(self, _sizes: Sequence[int], _cores: Cores) -> Iterator[list[str]]:
-        yield ["127.0.0.1:80"]
 
     # An API server.
 
@@ -77,7 +74,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    for name in ("running", "measure", "many_endpoints", "bodies", "beside_api_server"):
+    for name in ("running", "measure", "beside_api_server"):
         monkeypatch.setattr(growth, name, getattr(world, name))
     monkeypatch.setattr(growth.idle, "holding", world.holding)
     monkeypatch.setattr(growth, "open_files", world.open_files)

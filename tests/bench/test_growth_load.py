@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from bench import growth_load
-from bench.growth_load import addresses, before, bodies, many_configuration, many_endpoints, measure
+from bench.backend import Behind
+from bench.growth_load import bodies, many_endpoints, measure
 from bench.load import LoadResult, Scenario
 from bench.measure import Contender
 from bench.peers import PEERS, Setting
-from bench.proc import BenchError, Cores
+from bench.proc import BenchError, Cores, Process, free_ports
 from bench.usage import Usage
 
 needs_nginx = pytest.mark.skipif(
@@ -22,28 +26,11 @@ needs_nginx = pytest.mark.skipif(
 NO_CORES = Cores(None, None)
 
 
-def test_addresses_are_many_different_ones_of_loopback() -> None:
-    found = addresses(2_000)
-    assert len(set(found)) == 2_000
-    assert found[0] == "127.1.0.1"
-    assert found[250] == "127.1.1.1"
-    parts = [[int(part) for part in address.split(".")] for address in found]
-    assert all(part[:2] == [127, 1] and 0 < part[3] < 255 for part in parts)
-
-
-def test_nginx_listens_at_each_of_them_and_nowhere_else(tmp_path: Path) -> None:
-    text = many_configuration(Setting(18080, 0, (), tmp_path), addresses(3))
-    assert [line.split()[1] for line in text.splitlines() if line.strip().startswith("listen ")] == [
-        *("127.0.0.1:18080", "127.1.0.1:18080", "127.1.0.2:18080", "127.1.0.3:18080"),
-    ]
-
-
-def test_a_contender_is_put_before_other_backends(tmp_path: Path) -> None:
-    setting = Setting(18080, 18081, ("127.0.0.1:19001",), tmp_path)
-    moved = before(PEERS["podlb-epoll"], ["127.1.0.1:19002", "127.1.0.2:19002"])
-    assert moved.name == "podlb-epoll"
-    words = moved.argv(setting)
-    assert words[words.index("--backends") + 1] == "127.1.0.1:19002,127.1.0.2:19002"
+@pytest.fixture
+def served() -> Iterator[Path]:
+    """A directory that nginx's worker, another user when root starts it, may look into."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
 
 
 def get(backend: str, path: str) -> bytes:
@@ -60,17 +47,28 @@ def debian_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
 
 
+@contextlib.contextmanager
+def started(behind: Behind, directory: Path) -> Iterator[Sequence[str]]:
+    directory.chmod(0o755)
+    (port,) = free_ports(1)
+    addresses = behind.addresses(port)
+    argv = behind.argv(Setting(port, 0, addresses, directory))
+    with Process("the backend", argv, None, directory / "log") as process:
+        process.wait_until_answers(port)
+        yield addresses
+
+
 @needs_nginx
-def test_one_backend_answers_at_every_address(debian_path: None) -> None:
-    with many_endpoints(5, NO_CORES) as backends:
-        assert len(backends) == 5
+def test_one_backend_answers_at_every_address(debian_path: None, served: Path) -> None:
+    with started(many_endpoints(5), served) as backends:
+        assert len(set(backends)) == 5
         assert {get(backend, "/") for backend in backends} == {b"hello from the backend\n"}
 
 
 @needs_nginx
-def test_bodies_have_the_sizes_of_their_paths(debian_path: None) -> None:
+def test_bodies_have_the_sizes_of_their_paths(debian_path: None, served: Path) -> None:
     sizes = (0, 1_024, 2**20 + 1)
-    with bodies(sizes, NO_CORES) as (backend,):
+    with started(bodies(sizes), served) as (backend,):
         assert [len(get(backend, f"/{size}")) for size in sizes] == list(sizes)
 
 
