@@ -101,8 +101,9 @@ def test_contenders_alternate_and_another_one_begins_each_round(world: World) ->
         *((10, 0, "podlb-epoll"), (10, 0, "haproxy"), (10, 1, "haproxy"), (10, 1, "podlb-epoll")),
     ]
     assert {each.cost for each in samples} == {50.0}
-    # Warmed up once for each size, beside what counts.
-    assert len(world.loads) == 2 * 2 + len(samples)
+    assert set(world.endpoints) == {1, 10}
+    # Warmed up once for each size, and before each measurement with several endpoints, beside what counts.
+    assert len(world.loads) == 2 * 2 + 4 + len(samples)
 
 
 def test_most_connections_are_idle_and_those_lost_are_failures(world: World) -> None:
