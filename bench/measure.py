@@ -13,6 +13,7 @@ from typing import NamedTuple
 from bench import backend
 from bench.backend import Behind
 from bench.clients import prepared
+from bench.heads import fetch, known
 from bench.limits import open_files, require_open_files
 from bench.load import Scenario, short_bodies
 from bench.peers import Peer, Setting
@@ -44,6 +45,9 @@ class Sample(NamedTuple):
     """And wrong ones."""
     load_busy: float = 0.0
     """How busy load and backend were, as a share of one core: near 1 they could not do more, whatever the contender."""
+    known_requests: float | None = None
+    known_responses: float | None = None
+    """The shares of heads that it remembered and did not read, where it tells."""
 
     @property
     def cpu_us(self) -> float | None:
@@ -81,6 +85,7 @@ class Contender(NamedTuple):
     process: Process
     port: int
     backend: Process
+    admin_port: int = 0
 
 
 def _own_directory(parent: Path, name: str) -> Path:
@@ -124,7 +129,7 @@ def running(
                 connections=connections,
             )
             process = start(peer.name, peer.argv, setting, cores.balancer)
-            contenders.append(Contender(peer, process, setting.port, backend_process))
+            contenders.append(Contender(peer, process, setting.port, backend_process, setting.admin_port))
         yield contenders
 
 
@@ -136,10 +141,12 @@ def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, 
 
     load = _cpu_of_children()
     with prepared(scenario, contender.port, seconds, cores.load) as run_load:
+        heads = fetch(contender.admin_port) if contender.peer.tells_heads else None
         behind, before = contender.backend.usage(), contender.process.usage()
         result = run_load(watch)
         after = contender.process.usage()
         busy = contender.backend.usage().cpu_seconds - behind.cpu_seconds
+        remembered = known(heads, fetch(contender.admin_port)) if heads else None
     busy += _cpu_of_children() - load
     return Sample(
         scenario=scenario.name,
@@ -156,6 +163,8 @@ def _measure(contender: Contender, scenario: Scenario, turn: int, seconds: int, 
         bytes_read=result.bytes_read,
         short_bodies=short_bodies(scenario, result) + result.wrong,
         load_busy=busy / result.seconds,
+        known_requests=remembered.requests if remembered else None,
+        known_responses=remembered.responses if remembered else None,
     )
 
 

@@ -12,7 +12,7 @@ from bench.peers import CONTROL, SPLICING_REFERENCE
 from bench.stats import Interval, bootstrap, ratios_by_pair
 from bench.table import Column, median_of, range_of, render
 
-WIDTH = 114
+WIDTH = 122
 FULL = 0.97
 """From this share on a core counts as full."""
 
@@ -43,11 +43,19 @@ class Row:
     socket_errors: int
     short_bodies: int
     failed: int
+    known_requests: float | None
+    known_responses: float | None
+    """The median shares of heads that it remembered and did not read, where it tells."""
 
 
 def _interval(values: Iterable[float | None]) -> Interval | None:
     measured = [value for value in values if value is not None]
     return bootstrap(measured) if measured else None
+
+
+def _median_of_told(values: Iterable[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return median(told) if told else None
 
 
 def _cost_by_turn(samples: Iterable[Sample], scenario: Scenario) -> dict[int, float]:
@@ -86,13 +94,22 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
             socket_errors=sum(sample.socket_errors for sample in group),
             short_bodies=sum(sample.short_bodies for sample in group),
             failed=sum(sample.failed for sample in group),
+            known_requests=_median_of_told(sample.known_requests for sample in group),
+            known_responses=_median_of_told(sample.known_responses for sample in group),
         )
         for (scenario, peer), group in groups.items()
     ]
 
 
+def _known(row: Row) -> str:
+    if row.known_requests is None or row.known_responses is None:
+        return "-"
+    return f"{row.known_requests:.0%}/{row.known_responses:.0%}".replace("%", "")
+
+
 _CONTENDER = Column[Row]("contender", 16, lambda row: row.peer)
 _END = (
+    Column[Row]("known %", 7, lambda row: _known(row)),
     Column[Row]("RSS MiB", 7, lambda row: f"{row.rss_bytes / 2**20:.1f}"),
     Column[Row]("failed", 10, lambda row: f"{row.failed} !!!" if row.failed else "0"),
 )

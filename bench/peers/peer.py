@@ -57,6 +57,8 @@ class Peer:
     """The only ones that it is measured in; None: all but `TCP`."""
     is_backend: bool = False
     """Is it the backend itself, without a balancer in front?"""
+    tells_heads: bool = False
+    """Does its admin port tell how many heads it had to read?"""
     impossible: str | None = None
     """Why it can't run on this system, where it can't."""
 

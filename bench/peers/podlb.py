@@ -29,6 +29,7 @@ def podlb(name: str, loop: str, parser: str, *flags: str) -> Peer:
         program=sys.executable,
         version_flag="--version",
         install="make test",
+        tells_heads="tcp" not in flags,
         impossible="epoll is there on Linux only" if loop == "epoll" and not hasattr(select, "epoll") else None,
     )
 

@@ -80,7 +80,19 @@ def test_the_table_of_long_bodies_fits_and_says_gigabytes() -> None:
     assert max(map(len, lines)) <= WIDTH
     assert "CPU s/GB" in lines[1]
     assert next(line for line in lines if line.startswith("haproxy-splice")).split() == [
-        *("haproxy-splice", "3.00", "0.188", "0.125..0.250", "0.50", "0.50..0.50", "1.00", "1.00..1.00", "15.0", "0")
+        *(
+            "haproxy-splice",
+            "3.00",
+            "0.188",
+            "0.125..0.250",
+            "0.50",
+            "0.50..0.50",
+            "1.00",
+            "1.00..1.00",
+            "-",
+            "15.0",
+            "0",
+        )
     ]
     assert "4.00..4.00" in next(line for line in lines if line.startswith("podlb-epoll-h11"))
 
@@ -129,5 +141,17 @@ def test_the_table_fits_its_width_and_keeps_its_columns_apart() -> None:
     row = next(line for line in lines if line.startswith("podlb-epoll-h11"))
     assert row.split() == [
         *("podlb-epoll-h11", "0", "1234.5", "1234.5..1234.5", "77.16", "77.16..77.16"),
-        *("1999.99", "12345.67", "8192.0", "0"),
+        *("1999.99", "12345.67", "-", "8192.0", "0"),
     ]
+
+
+def test_the_shares_of_heads_that_were_remembered_stand_beside_the_figures() -> None:
+    samples = [
+        GOOD._replace(peer="podlb-epoll", turn=turn, known_requests=share, known_responses=0.994)
+        for turn, share in enumerate((1.0, 0.25, 0.254))
+    ]
+    rows = summarise([GOOD, *samples])
+    assert [(row.known_requests, row.known_responses) for row in rows] == [(None, None), (0.254, 0.994)]
+    lines = table([SCENARIOS["small"]], rows).splitlines()
+    assert "known %" in lines[1]
+    assert " 25/99 " in lines[4]
