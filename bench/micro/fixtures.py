@@ -74,6 +74,32 @@ class CountingTransport:
         pass
 
 
+class IdleConnection:
+    """What the pool needs of an upstream connection."""
+
+    __slots__ = ("idle_since", "is_usable")
+
+    def __init__(self) -> None:
+        self.idle_since = 0.0
+        self.is_usable = True
+
+
+def balanced(count: int) -> Service[IdleConnection]:
+    """Return a Service over so many endpoints, with an idle connection to each. Its time is 0.0."""
+    service: Service[IdleConnection] = Service(
+        policy=RoundRobin(),
+        pool=Pool(idle_timeout=1.0, max_idle=8),
+        metrics=Metrics(),
+        rules=RetryRules(),
+        max_waiting=8,
+    )
+    snapshot = tuple(make_endpoint(f"10.0.{at // 250}.{at % 250 + 1}", 8080, uid=f"uid-{at}") for at in range(count))
+    service.replace(snapshot, 0.0)
+    for endpoint in snapshot:
+        service.pool.checkin(endpoint.key, IdleConnection(), 0.0)
+    return service
+
+
 class HotPath:
     """One keep-alive client connection and one pooled connection to each of two endpoints."""
 

@@ -31,3 +31,11 @@ def test_browser_heads_all_differ_and_have_the_size_of_a_browsers() -> None:
     heads = browser_heads(100)
     assert len(set(heads)) == 100
     assert all(550 < len(head) < 750 for head in heads)
+
+
+def test_what_a_request_passes_has_its_part_and_its_budget() -> None:
+    budgeted = [part.name for part in PARTS if part.budget is not None]
+    for word in ("head", "framing", "forwarding", "response head", "pick", "checkout", "timer", "counters", "times"):
+        assert any(word in name for name in budgeted), word
+    # h11 is not ours to make cheaper.
+    assert not [name for name in budgeted if "h11" in name]
