@@ -180,7 +180,8 @@ def main() -> int:
     for part in PARTS:
         name = part.name if part.budget is None else f"{part.name} (budget {part.budget:g} us)"
         found = runner.bench_time_func(name, _cpu_seconds, part.run)
-        if found is not None:
+        # (A worker may only calibrate, and has no values then.)
+        if found is not None and not arguments.worker:
             measured.append(budgets.Measured(part.name, found.mean() * 1e6, part.budget))
     if not arguments.check or arguments.worker:
         return 0

@@ -38,6 +38,15 @@ def test_over_is_what_costs_more_than_it_may() -> None:
     assert lines[-1] == "1 of 3 over their budget"
 
 
+@pytest.mark.parametrize(("h11", "note"), [(17.0, ""), (25.0, ""), (34.0, "2.0 times slower")])
+def test_a_machine_that_is_busy_or_slow_is_said(h11: float, note: str) -> None:
+    last = budgets.table([Measured(budgets.YARDSTICK, h11, None)]).splitlines()[-1]
+    assert last.startswith("0 of 0 over their budget")
+    assert note in last
+    assert ("slower" in last) == bool(note)
+    assert budgets.YARDSTICK in [part.name for part in parts.PARTS]
+
+
 class Runner:
     """Stands in for pyperf's: every part costs the same."""
 
@@ -52,7 +61,11 @@ class Runner:
         return SimpleNamespace(check=True, worker=self.is_worker)
 
     def bench_time_func(self, name: str, *_: Any) -> SimpleNamespace:
-        return SimpleNamespace(mean=lambda: self.mean)
+        def mean() -> float:
+            assert not self.is_worker, "a worker that only calibrates has no values"
+            return self.mean
+
+        return SimpleNamespace(mean=mean)
 
 
 @pytest.mark.parametrize(
