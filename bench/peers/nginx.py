@@ -37,7 +37,7 @@ http {{
 def configuration(setting: Setting) -> str:
     """nginx.conf of the contender."""
     servers = "\n".join(f"        server {address};" for address in setting.backends)
-    # A body of 16 KiB just does not fit into the default buffer and goes through a file, at two to three times the cost.
+    # A body of 16 KiB does not fit into the default buffer and goes through a file, at two to three times the cost.
     # The connections kept are those to all endpoints together.
     kept = max(256, 4 * len(setting.backends))
     http = f"""\
