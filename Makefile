@@ -17,7 +17,7 @@ help:
 	@echo "make soak      a million connections, ten minutes of made-up messages, 100,000 events of a Service; about 20 minutes"
 	@echo "make drills    pods are killed, rolled and scaled under load, on the cluster of KUBECONFIG or one of PODLB_CLUSTER"
 	@echo "make drills-compare  the same, and by the plain Service beside it"
-	@echo "make bench     CPU per request beside HAProxy and nginx (BENCH_ARGS='--quick')"
+	@echo "make bench     CPU per request beside HAProxy, nginx and others (BENCH_ARGS='--quick')"
 	@echo "make format    format the code and mend what the linter can mend"
 	@echo "make lock      deploy/*.lock anew: what the images install, by hash (needs the network)"
 	@echo "make manifests deploy/install.yaml anew, from deploy/base (needs kubectl)"

@@ -81,13 +81,18 @@ def groups(run: Mapping[str, Any]) -> list[Group]:
     return list(found.values())
 
 
+def reference_of(scenario: str) -> str:
+    """Return the contender whose cost is 1.00 in a scenario."""
+    return SCENARIOS[scenario].reference if scenario in SCENARIOS else REFERENCE
+
+
 def _reference_cost(run: Mapping[str, Any], scenario: str) -> str:
     for row in run["summary"]:
-        if row["scenario"] == scenario and row["peer"] == REFERENCE:
+        if row["scenario"] == scenario and row["peer"] == reference_of(scenario):
             if scenario in SCENARIOS and SCENARIOS[scenario].is_by_byte:
                 return f"{row['cpu_s_per_gb']['median']:.3f} s of CPU per GB"
             return f"{row['cpu_us']['median']:.1f} µs of CPU per request"
-    raise KeyError(REFERENCE)
+    raise KeyError(reference_of(scenario))
 
 
 def require(path: Path, peers: Iterable[str], scenarios: Iterable[str]) -> None:
@@ -184,7 +189,7 @@ def _draw_panel(axes: Axes, group: Group, rows: int, ends: tuple[bool, float, fl
         margin = axes.get_yaxis_transform()
         axes.text(-0.02, place, bar.peer, transform=margin, ha="right", va="center", weight=weight)
         axes.text(1.19, place, f"{middle:.2f}", transform=margin, ha="right", va="center", weight=weight)
-        interval = "" if bar.peer == REFERENCE else f"{low:.2f}..{high:.2f}"
+        interval = "" if bar.peer == reference_of(group.scenario) else f"{low:.2f}..{high:.2f}"
         said = "FAILED" if bar.has_failed else interval
         axes.text(1.22, place, said, transform=margin, ha="left", va="center", size=7, color=_PALE_INK)
     axes.axvline(1.0, color=_INK, linewidth=1.1, zorder=3)

@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ def _positive(text: str) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench/run.py",
-        description="Measure podlb beside HAProxy and nginx on this machine: CPU per request, speed, latency, memory.",
+        description="Measure podlb beside HAProxy, nginx and others on this machine: CPU per request, speed, latency.",
     )
     peers, scenarios = list(PEERS), [*SCENARIOS, open_loop.NAME, idle.NAME]
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds: a first look, not to be quoted")
@@ -58,6 +59,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--write-baseline", action="store_true", help=f"make this run the committed one ({gate.BASELINE.name})"
     )
     arguments = parser.parse_args(argv)
+    arguments.command = shlex.join(["python", "bench/run.py", *(sys.argv[1:] if argv is None else argv)])
     arguments.rounds = arguments.rounds or (3 if arguments.quick else 11)
     arguments.seconds = arguments.seconds or 2
     is_gated = arguments.gate or arguments.write_baseline
@@ -100,9 +102,10 @@ def _cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _about(peers: Sequence[Peer], plan: measure.Plan, cores: Cores) -> dict[str, Any]:
+def _about(command: str, peers: Sequence[Peer], plan: measure.Plan, cores: Cores) -> dict[str, Any]:
     versions = {peer.program: peer.version() for peer in peers if peer.program != sys.executable}
     return {
+        "command": command,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": f"{_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "podlb": __version__,
@@ -181,18 +184,21 @@ def _run(arguments: argparse.Namespace) -> int:
         chart.require(arguments.chart, [peer.name for peer in peers], [each.name for each in scenarios])
     plan = measure.Plan(scenarios, arguments.rounds, arguments.seconds)
     cores = choose_cores()
-    about = _about(peers, plan, cores)
+    about = _about(arguments.command, peers, plan, cores)
     _print_about(about)
 
     with_idle = idle.NAME in arguments.scenarios
     beside = open_loop.chosen(peers, arguments.open_loop_peers) if open_loop.NAME in arguments.scenarios else []
     if open_loop.NAME in arguments.scenarios and not beside:
         print(f"{open_loop.NAME} is left out: it compares others with {REFERENCE}, and there is no other")
-    planned = measure.planned_seconds(peers, plan) + (idle.planned_seconds(peers) if with_idle else 0)
+    planned = measure.planned_seconds(peers, plan) + open_loop.planned_seconds(beside, plan.rounds, plan.seconds)
+    planned += idle.planned_seconds(peers) if with_idle else 0
     with progress.shown(planned) as show:
         samples = measure.run(peers, plan, cores, show.line, show.began) if scenarios else []
         open_samples = (
-            open_loop.measure(PEERS[REFERENCE], beside, plan.rounds, plan.seconds, cores, show.line) if beside else []
+            open_loop.measure(PEERS[REFERENCE], beside, plan.rounds, plan.seconds, cores, show.line, show.began)
+            if beside
+            else []
         )
         idle_results = idle.measure(peers, cores, show.line, show.began) if with_idle else []
     rows = report.summarise(samples)

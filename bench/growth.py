@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -224,7 +225,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", type=_names, default=list(SERIES), metavar="NAME,...", help=", ".join(SERIES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and point there")
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw one SVG per series there; needs matplotlib")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    arguments.command = shlex.join(["python", "-m", "bench.growth", *(sys.argv[1:] if argv is None else argv)])
+    return arguments
 
 
 def _peers(progress: Callable[[str], None]) -> list[Peer]:
@@ -240,8 +243,9 @@ def _peers(progress: Callable[[str], None]) -> list[Peer]:
     return [podlb, haproxy]
 
 
-def _about(run: Run) -> dict[str, object]:
+def _about(run: Run, command: str) -> dict[str, object]:
     return {
+        "command": command,
         "podlb": __version__,
         "python": platform.python_version(),
         "versions": {peer.name: peer.version() for peer in run.peers if peer.program != sys.executable},
@@ -256,7 +260,7 @@ def _run(arguments: argparse.Namespace, progress: Callable[[str], None]) -> int:
         growth_chart.require_matplotlib()
     rounds, seconds = (1, 1) if arguments.quick else (5, 2)
     run = Run(_peers(progress), rounds, seconds, choose_cores(), progress)
-    about = _about(run)
+    about = _about(run, arguments.command)
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     samples: list[Sample] = []
     points: list[Point] = []

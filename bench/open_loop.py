@@ -20,6 +20,7 @@ from bench.load import SCENARIOS, run_wrk
 from bench.measure import WARM_UP_SECONDS, Contender, running
 from bench.peers import REFERENCE, Peer
 from bench.proc import HOST, BenchError, Cores, pinned
+from bench.progress import Began, unseen
 from bench.stats import Interval, bootstrap, ratios_by_pair
 from bench.table import Column, median_of, range_of, render
 
@@ -164,21 +165,41 @@ def _measure(contender: Contender, whose: str, turn: int, rate: int, seconds: in
     )
 
 
+def planned_seconds(peers: Sequence[Peer], rounds: int, seconds: int) -> float:
+    """How long contenders and the reference will be under load, all in all."""
+    return len(peers) * (_MAXIMUM_SECONDS + 2 * rounds * seconds)
+
+
 def measure(
-    reference: Peer, peers: Sequence[Peer], rounds: int, seconds: int, cores: Cores, progress: Callable[[str], None]
+    reference: Peer,
+    peers: Sequence[Peer],
+    rounds: int,
+    seconds: int,
+    cores: Cores,
+    progress: Callable[[str], None],
+    began: Began = unseen,
 ) -> list[Sample]:
-    """Measure pairs of each contender and the reference; which one of them comes first alternates."""
+    """Measure pairs of each contender and the reference; which one of them comes first alternates.
+
+    `progress` is told each line, `began` each load before it begins.
+    """
     samples: list[Sample] = []
     with running([reference, *peers], cores) as (beside, *contenders):
         run_wrk(SCENARIOS["small"], beside.port, WARM_UP_SECONDS, cores.load)
-        rates = {each.peer.name: _rate(each, cores) for each in contenders}
+        rates = {}
+        for each in contenders:
+            began(f"{NAME}, its maximum", each.peer.name, _MAXIMUM_SECONDS)
+            rates[each.peer.name] = _rate(each, cores)
         progress(f"{NAME}: requests per second: {', '.join(f'{name} {rate}' for name, rate in rates.items())}")
         for turn in range(rounds):
             figures = []
             for contender in contenders:
                 name = contender.peer.name
                 pair = (contender, beside) if turn % 2 == 0 else (beside, contender)
-                both = [_measure(each, name, turn, rates[name], seconds, cores) for each in pair]
+                both = []
+                for each in pair:
+                    began(f"{NAME}, round {turn + 1} of {rounds}, at the rate of {name}", each.peer.name, seconds)
+                    both.append(_measure(each, name, turn, rates[name], seconds, cores))
                 samples += both
                 figures.append(", ".join(f"{each.peer} {each.p99_ms:.2f}" for each in both))
             progress(f"{NAME}: round {turn + 1} of {rounds}, p99 ms: {'; '.join(figures)}")

@@ -23,10 +23,10 @@ class Row:
 
     scenario: str
     peer: str
-    requests_per_second: float
+    requests_per_second: Interval
     is_lower_bound: bool
     """Was the core of load and backend full, so that the contender could have done more?"""
-    bytes_per_second: float
+    bytes_per_second: Interval
     cpu_us: Interval | None
     """CPU microseconds per request; None when nothing was answered."""
     cpu_s_per_gb: Interval | None
@@ -35,9 +35,9 @@ class Row:
     """The cost that the scenario is about relative to the reference, pair by pair; None without the reference."""
     splicing_ratio: Interval | None
     """The same relative to HAProxy that splices, where that was measured."""
-    p50_ms: float
-    p99_ms: float
-    rss_bytes: int
+    p50_ms: Interval
+    p99_ms: Interval
+    rss_bytes: Interval
     requests: int
     non_2xx: int
     socket_errors: int
@@ -79,16 +79,16 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
         Row(
             scenario=scenario,
             peer=peer,
-            requests_per_second=median(sample.requests / sample.seconds for sample in group),
+            requests_per_second=bootstrap([sample.requests / sample.seconds for sample in group]),
             is_lower_bound=median(sample.load_busy for sample in group) >= FULL and peer != CONTROL.name,
-            bytes_per_second=median(sample.bytes_read / sample.seconds for sample in group),
+            bytes_per_second=bootstrap([sample.bytes_read / sample.seconds for sample in group]),
             cpu_us=_interval(sample.cpu_us for sample in group),
             cpu_s_per_gb=_interval(sample.cpu_s_per_gb for sample in group),
             ratio=None if peer == CONTROL.name else ratio(scenario, peer, SCENARIOS[scenario].reference),
             splicing_ratio=None if peer == CONTROL.name else ratio(scenario, peer, SPLICING_REFERENCE),
-            p50_ms=median(sample.p50_ms for sample in group),
-            p99_ms=median(sample.p99_ms for sample in group),
-            rss_bytes=max(sample.rss_bytes for sample in group),
+            p50_ms=bootstrap([sample.p50_ms for sample in group]),
+            p99_ms=bootstrap([sample.p99_ms for sample in group]),
+            rss_bytes=bootstrap([sample.rss_bytes for sample in group]),
             requests=sum(sample.requests for sample in group),
             non_2xx=sum(sample.non_2xx for sample in group),
             socket_errors=sum(sample.socket_errors for sample in group),
@@ -110,7 +110,7 @@ def _known(row: Row) -> str:
 _CONTENDER = Column[Row]("contender", 16, lambda row: row.peer)
 _END = (
     Column[Row]("known %", 7, lambda row: _known(row)),
-    Column[Row]("RSS MiB", 7, lambda row: f"{row.rss_bytes / 2**20:.1f}"),
+    Column[Row]("RSS MiB", 7, lambda row: f"{row.rss_bytes.median / 2**20:.1f}"),
     Column[Row]("failed", 10, lambda row: f"{row.failed} !!!" if row.failed else "0"),
 )
 
@@ -126,12 +126,12 @@ def _ratio(reference: str) -> tuple[Column[Row], ...]:
 def _by_request(reference: str) -> tuple[Column[Row], ...]:
     return (
         _CONTENDER,
-        Column[Row]("req/s", 8, lambda row: f"{'>' if row.is_lower_bound else ''}{row.requests_per_second:.0f}"),
+        Column[Row]("req/s", 8, lambda row: f"{'>' if row.is_lower_bound else ''}{row.requests_per_second.median:.0f}"),
         Column[Row]("CPU µs/req", 10, lambda row: median_of(row.cpu_us, 1)),
         Column[Row]("95 %", 15, lambda row: range_of(row.cpu_us, 1)),
         *_ratio(reference),
-        Column[Row]("p50 ms", 7, lambda row: f"{row.p50_ms:.2f}"),
-        Column[Row]("p99 ms", 7, lambda row: f"{row.p99_ms:.2f}"),
+        Column[Row]("p50 ms", 7, lambda row: f"{row.p50_ms.median:.2f}"),
+        Column[Row]("p99 ms", 7, lambda row: f"{row.p99_ms.median:.2f}"),
         *_END,
     )
 
@@ -139,7 +139,7 @@ def _by_request(reference: str) -> tuple[Column[Row], ...]:
 def _by_byte(reference: str) -> tuple[Column[Row], ...]:
     return (
         _CONTENDER,
-        Column[Row]("GB/s", 7, lambda row: f"{row.bytes_per_second / 1e9:.2f}"),
+        Column[Row]("GB/s", 7, lambda row: f"{row.bytes_per_second.median / 1e9:.2f}"),
         Column[Row]("CPU s/GB", 10, lambda row: median_of(row.cpu_s_per_gb, 3)),
         Column[Row]("95 %", 12, lambda row: range_of(row.cpu_s_per_gb, 3)),
         *_ratio(reference),
@@ -147,6 +147,17 @@ def _by_byte(reference: str) -> tuple[Column[Row], ...]:
         Column[Row]("95 %", 11, lambda row: range_of(row.splicing_ratio, 2)),
         *_END,
     )
+
+
+_SPREAD = (
+    _CONTENDER,
+    Column[Row]("req/s", 17, lambda row: range_of(row.requests_per_second, 0)),
+    Column[Row]("GB/s", 12, lambda row: range_of(row.bytes_per_second, 2, 1e9)),
+    Column[Row]("p50 ms", 17, lambda row: range_of(row.p50_ms, 2)),
+    Column[Row]("p99 ms", 19, lambda row: range_of(row.p99_ms, 2)),
+    Column[Row]("RSS MiB", 15, lambda row: range_of(row.rss_bytes, 1, 2**20)),
+)
+"""The intervals for which the other table has no room."""
 
 
 def failures(rows: Iterable[Row]) -> list[str]:
@@ -167,6 +178,7 @@ def table(scenarios: Iterable[Scenario], rows: Sequence[Row]) -> str:
         if its_rows:
             columns = (_by_byte if scenario.is_by_byte else _by_request)(scenario.reference)
             lines += [*render(f"{scenario.name}: {scenario.title}", columns, its_rows), ""]
+            lines += [*render(f"{scenario.name}: 95 % intervals of the others", _SPREAD, its_rows), ""]
     if any(row.is_lower_bound for row in rows):
         lines += ["> the core of load and backend was full: the contender could have done more", ""]
     return "\n".join(lines + failures(rows)).rstrip()

@@ -1,4 +1,4 @@
-"""Measure podlb beside HAProxy and nginx on this machine: `python bench/run.py --help`.
+"""Measure podlb beside HAProxy, nginx and others on this machine: `python bench/run.py --help`.
 
 Only the start is here, in words that older interpreters read too; what is done is in bench/cli.py.
 """

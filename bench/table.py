@@ -23,9 +23,9 @@ def median_of(interval: Interval | None, decimals: int) -> str:
     return "-" if interval is None else f"{interval.median:.{decimals}f}"
 
 
-def range_of(interval: Interval | None, decimals: int) -> str:
-    """The 95 % interval, or a dash where nothing was measured."""
-    return "-" if interval is None else f"{interval.low:.{decimals}f}..{interval.high:.{decimals}f}"
+def range_of(interval: Interval | None, decimals: int, unit: float = 1) -> str:
+    """The 95 % interval in so large units, or a dash where nothing was measured."""
+    return "-" if interval is None else f"{interval.low / unit:.{decimals}f}..{interval.high / unit:.{decimals}f}"
 
 
 def _line(columns: Sequence[Column[RowT]], cells: Iterable[str]) -> str:

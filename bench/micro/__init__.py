@@ -1,1 +1,1 @@
-"""Micro-benchmarks without sockets: the parts of the hot path, and the whole of it, against its budget."""
+"""Micro-benchmarks without sockets: the parts of the hot path, against their budgets, and the whole of it."""

@@ -21,8 +21,8 @@ _CRLF = b"\r\n"
 # What Connection nearly always says: nothing to remove.
 KEEP_ALIVE = frozenset([b"keep-alive", b"Keep-Alive", b"keep-Alive", b"Keep-alive"])
 
-# RFC 9110, section 9.2.2.
 _REFUSED = frozenset([b"CONNECT", b"TRACE"])
+# RFC 9110, section 9.2.2.
 _IDEMPOTENT = frozenset([b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"])
 
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")

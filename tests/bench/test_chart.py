@@ -54,6 +54,16 @@ def texts(of: dict[str, Any]) -> list[str]:
     return [text.get_text() for part in (figure, *figure.axes) for text in part.texts]
 
 
+def test_a_scenario_with_a_reference_of_its_own_is_drawn_beside_that() -> None:
+    floor = row("tcp", "haproxy-tcp", 1.0)
+    (tcp,) = chart.groups(run(floor, row("tcp", "podlb-epoll-tcp", 1.5)))
+    assert tcp.reference == "9.9 µs of CPU per request"
+    assert [bar.peer for bar in tcp.bars] == ["haproxy-tcp", "podlb-epoll-tcp"]
+    said = texts(run(floor, row("tcp", "podlb-epoll-tcp", 1.5)))
+    # None for the one that all are relative to.
+    assert [text for text in said if ".." in text] == ["1.42..1.58"]
+
+
 def test_each_scenario_is_a_group_of_all_that_have_a_ratio() -> None:
     small, bulk = chart.groups(run(CONTROL_ROW, *SMALL, *BULK))
     assert [bar.peer for bar in small.bars] == ["haproxy", "nginx", "podlb-epoll"]

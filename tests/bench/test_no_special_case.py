@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import lb.http1.forwarding as forwarding
 import lb.http1.target as target
 from bench.backend import SMALL_BODY
 from bench.load import SCENARIOS, Scenario
@@ -148,6 +149,7 @@ def forget_hosts(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def forget() -> None:
         monkeypatch.setattr(target, "_host_lines_seen", {})
+        monkeypatch.setattr(forwarding, "_usual", {})
 
     forget()
     return forget

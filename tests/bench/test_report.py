@@ -7,6 +7,7 @@ import pytest
 from bench.load import SCENARIOS
 from bench.measure import Sample
 from bench.report import WIDTH, failures, summarise, table
+from bench.stats import Interval
 
 GOOD = Sample(
     scenario="small",
@@ -39,7 +40,7 @@ def test_a_row_has_medians_and_ratios_by_pair() -> None:
     assert podlb.ratio is not None
     assert podlb.ratio.median == pytest.approx(1.5)
     assert podlb.ratio.low == pytest.approx(1.4)
-    assert podlb.requests_per_second == 50_000
+    assert podlb.requests_per_second.median == 50_000
     assert podlb.requests == 300_000
 
 
@@ -71,7 +72,7 @@ def test_the_cost_of_long_bodies_is_counted_by_byte() -> None:
     assert podlb.ratio.median == pytest.approx(0.8), "not by request: there were as many of them"
     assert podlb.splicing_ratio is not None
     assert podlb.splicing_ratio.median == pytest.approx(1.6)
-    assert podlb.bytes_per_second == 1.25e9
+    assert podlb.bytes_per_second.median == 1.25e9
 
 
 def test_the_table_of_long_bodies_fits_and_says_gigabytes() -> None:
@@ -142,6 +143,23 @@ def test_the_table_fits_its_width_and_keeps_its_columns_apart() -> None:
     assert row.split() == [
         *("podlb-epoll-h11", "0", "1234.5", "1234.5..1234.5", "77.16", "77.16..77.16"),
         *("1999.99", "12345.67", "-", "8192.0", "0"),
+    ]
+
+
+def test_every_figure_has_its_interval() -> None:
+    samples = [
+        GOOD._replace(turn=times, requests=100_000 * times, p50_ms=times, p99_ms=10 * times, rss_bytes=times * 2**20)
+        for times in (1, 2, 3)
+    ]
+    (row,) = summarise(samples)
+    speed = 100_000 / GOOD.seconds
+    assert row.requests_per_second == Interval(2 * speed, speed, 3 * speed)
+    assert (row.p50_ms, row.p99_ms) == (Interval(2, 1, 3), Interval(20, 10, 30))
+    assert row.rss_bytes == Interval(2 * 2**20, 2**20, 3 * 2**20)
+    lines = table([SCENARIOS["small"]], [row]).splitlines()
+    (spread,) = [line for line in lines if line.startswith("haproxy") and "1.00..3.00" in line]
+    assert spread.split()[1:] == [
+        *(f"{speed:.0f}..{3 * speed:.0f}", "0.01..0.01", "1.00..3.00", "10.00..30.00", "1.0..3.0")
     ]
 
 

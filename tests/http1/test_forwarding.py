@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lb.endpoint import make_endpoint
+from lb.http1 import forwarding
 from lb.http1.forwarding import ForwardingRules, Request, prepare_request
 from lb.http1.framing import CHUNKED, LENGTH, NO_BODY, Framing
 from lb.http1.head import HeadLimits, HeadParser
@@ -51,6 +54,92 @@ def test_a_plain_get_as_it_is_sent() -> None:
         b"X-Forwarded-For: 192.0.2.7",
         b"X-Request-Id: id-1",
     ]
+
+
+USUAL = [b"Connection: keep-alive", b"connection: Keep-Alive", b"Accept: */*", b"Cookie: a=b", b"Host: h"]
+UNUSUAL = [
+    *(
+        b"Connection: close",
+        b"Connection: cookie",
+        b"Content-Length: 5",
+        b"Transfer-Encoding: chunked",
+        b"TE: trailers",
+    ),
+    *(b"X-Forwarded-For: 1.2.3.4", b"X-Request-Id: of-the-client", b"Upgrade: websocket", b"Max-Forwards: 0"),
+    *(b"Host: other", b"Expect: 100-continue", b"Forwarded: for=1.2.3.4", b"traceparent: 00-1-2-01"),
+]
+RULES = [
+    ForwardingRules(),
+    ForwardingRules(trusts_client=True),
+    ForwardingRules(trace_key=b"secret"),
+    ForwardingRules(upgrades=frozenset([b"websocket"])),
+]
+
+
+def prepared(raw: bytes, rules: ForwardingRules) -> dict[str, object]:
+    """Return all that is known of a request, or what is wrong with it."""
+    try:
+        request = prepare_request(HeadParser(HeadLimits()).request(raw), rules)
+    except MessageError as error:
+        return {"refused": (error.status, error.what)}
+    names = [name for kind in type(request).__mro__ for name in getattr(kind, "__slots__", ())]
+    found: dict[str, object] = {name: getattr(request, name) for name in names}
+    return {**found, "sent": request.head_for(ENDPOINT, CLIENT, ID)}
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"GET", b"POST", b"OPTIONS", b"CONNECT", b"TRACE"]),
+            st.sampled_from([b"/", b"/a?b", b"/a#b", b"*", b"http://elsewhere/a", b"elsewhere:80"]),
+            st.sampled_from([b"1.1", b"1.1", b"1.1", b"1.0"]),
+            st.lists(st.one_of(st.sampled_from(USUAL), st.sampled_from(USUAL + UNUSUAL)), max_size=4),
+            st.sampled_from(RULES),
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_what_is_remembered_of_host_and_connection_changes_nothing(
+    requests: list[tuple[bytes, bytes, bytes, list[bytes], ForwardingRules]],
+) -> None:
+    raws = [
+        (b"\r\n".join([b"%b %b HTTP/%b" % (method, target, version), b"Host: h", *lines, b"", b""]), rules)
+        for method, target, version, lines, rules in requests
+    ]
+    fresh = []
+    for raw, rules in raws:
+        forwarding._usual.clear()
+        fresh.append(prepared(raw, rules))
+    forwarding._usual.clear()
+    for _ in range(2):
+        assert [prepared(raw, rules) for raw, rules in raws] == fresh
+
+
+def test_usual_heads_are_remembered_and_no_others() -> None:
+    forwarding._usual.clear()
+    for raw in (
+        get(b"Connection: close"),
+        get(b"X-Request-Id: 1"),
+        get(b"Content-Length: 5"),
+        get(start=b"GET / HTTP/1.0"),
+        get(start=b"GET http://elsewhere/ HTTP/1.1"),
+        b"GET / HTTP/1.1\r\nHost: " + b"a." * 300 + b"\r\n\r\n",
+    ):
+        read(raw)
+        assert not forwarding._usual
+    read(get(b"Connection: keep-alive", b"Accept: */*"))
+    assert len(forwarding._usual) == 1
+    read(get(b"Connection: keep-alive", b"Accept: text/html"))
+    assert len(forwarding._usual) == 1
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    forwarding._usual.clear()
+    for number in range(3 * forwarding._USUAL_COUNT):
+        read(b"GET / HTTP/1.1\r\nHost: h%d\r\n\r\n" % number)
+        assert len(forwarding._usual) <= forwarding._USUAL_COUNT
 
 
 def test_other_fields_keep_their_order_and_spelling() -> None:

@@ -91,3 +91,22 @@ def test_the_next_request_is_read_after_a_failed_connect(balancer: MakeBalancer,
     a.up()
     if message.get(b"connection") is None:
         assert client.get().status == 200
+
+
+@pytest.mark.parametrize("body", [b"x" * 10, b"x" * 5_000])
+def test_there_is_no_endpoint_for_a_request_whose_body_came_with_it(
+    body: bytes, balancer: MakeBalancer, endpoint: MakeEndpoint
+) -> None:
+    """It is read before an endpoint is looked for: the connection is kept, and what stands behind it is served."""
+    lb = balancer(endpoint_wait=0.0)
+    client = lb.client()
+    with lb.frozen():
+        client.send(request("POST", body=body) + request("PUT", "/next", body=body) + request("GET", "/last"))
+    for method in ("POST", "PUT", "GET"):
+        message = client.read_response(method)
+        assert (message.status, message.get(b"connection")) == (503, None)
+    assert lb.ends() == {"no_endpoint": 3}
+    a = endpoint()
+    lb.publish(a.value)
+    assert client.exchange(request("POST", body=body)).status == 200
+    assert [each.body for each in a.requests] == [body]

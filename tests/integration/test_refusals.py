@@ -229,7 +229,9 @@ def test_a_bad_chunk(when: str, name: str, balancer: MakeBalancer, endpoint: Mak
     assert lb.ends() == {"bad_request": 1}
     assert a.requests == []
     eventually(lambda: a.open_connections == 0, "the end of the connection to the endpoint")
-    assert len(a.heads) <= 1
+    # What comes with the head, in one read, is read before an endpoint is looked for.
+    is_one_read = when == "at once" and len(chunks) < 1000
+    assert len(a.heads) <= (0 if is_one_read else 1)
 
 
 def test_two_empty_lines_are_ignored(balancer: MakeBalancer, endpoint: MakeEndpoint) -> None:
@@ -278,8 +280,9 @@ def test_a_body_over_the_limit(how: str, balancer: MakeBalancer, endpoint: MakeE
     assert json.loads(message.body)["reason"] == "bad_request:body_too_large"
     assert message.get(b"connection") == b"close"
     assert len(a.requests) == 1
-    if how.startswith("length"):
-        assert len(a.heads) == 1, "a length that is too large is refused before anything reaches an endpoint"
+    if how != "chunked":
+        assert len(a.heads) == 1, "what can be known to be too large is refused before anything reaches an endpoint"
+    assert lb.ends() == {"ok": 1, "bad_request": 1}
     assert client.how_closed() == "fin"
 
 
