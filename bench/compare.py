@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.open_loop import NAME as OPEN_LOOP
 from bench.stats import Interval
 from bench.table import Column, median_of, range_of, render
 
@@ -48,11 +49,14 @@ class Change(NamedTuple):
 def read(path: Path) -> dict[tuple[str, str], Interval]:
     """Return the ratios of a run by scenario and contender. Raises CompareError."""
     try:
-        summary = json.loads(path.read_text())["summary"]
-        return {(row["scenario"], row["peer"]): Interval(**row["ratio"]) for row in summary if row["ratio"] is not None}
+        run = json.loads(path.read_text())
+        rows = [(row["scenario"], row["peer"], row["ratio"]) for row in run["summary"] if row["ratio"] is not None]
+        # At a fixed rate it is the ratio of p99. (Runs of earlier versions have none.)
+        rows += [(OPEN_LOOP, row["peer"], row["ratio"]) for row in run.get("open_loop", {}).get("summary", ())]
+        return {(scenario, peer): Interval(**ratio) for scenario, peer, ratio in rows}
     except OSError as error:
         raise CompareError(f"{path} can't be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CompareError(f"{path} is not what bench/run.py --json writes ({error!r})") from None
 
 

@@ -22,9 +22,11 @@ from lb.deadline import NEVER, Deadlines
 from lb.endpoint import make_endpoint
 from lb.errors import EndReason
 from lb.exchange import Exchange
+from lb.http1 import forwarding
 from lb.http1.forwarding import prepare_request
 from lb.http1.framing import ChunkedBody, LengthBody, encode_chunk, request_framing
 from lb.http1.head import HeadLimits, HeadParser
+from lb.http1.message import RequestHead
 from lb.http1.readers import RequestReader, ResponseReader
 from lb.http1.responses import prepare_response
 from lb.metrics import ENDED_OK, EXCHANGES, PICKS, RESPONSES, Metrics
@@ -41,6 +43,12 @@ class Part(NamedTuple):
     name: str
     run: Callable[[], object]
     budget: float | None = None
+
+
+def forward_anew(head: RequestHead) -> None:
+    """Prepare a request as the first one with its Host and Connection."""
+    forwarding._usual.clear()
+    prepare_request(head)
 
 
 def _make_parts() -> list[Part]:
@@ -137,6 +145,7 @@ def _make_parts() -> list[Part]:
         Part("head, browser: h11", lambda: h11.request(_BROWSER)),
         Part("framing of a request", lambda: request_framing(small_head), 0.3),
         Part("forwarding, small", lambda: prepare_request(small_head), 2.5),
+        Part("forwarding, small, of which nothing is remembered", lambda: forward_anew(small_head), 3.5),
         Part("forwarding, browser", lambda: prepare_request(browser_head), 4.0),
         Part(
             "forwarding fields of a prepared request", lambda: request.head_for(endpoint, b"127.0.0.1", b"0" * 24), 1.0

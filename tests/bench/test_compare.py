@@ -46,6 +46,13 @@ def runs(tmp_path: Path) -> list[str]:
     return [str(before), str(after)]
 
 
+def test_latency_at_a_fixed_rate_is_compared_too(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    ratio = {"median": 1.5, "low": 1.2, "high": 1.9}
+    file.write_text(json.dumps({"summary": [], "open_loop": {"summary": [{"peer": "podlb-epoll", "ratio": ratio}]}}))
+    assert read(file) == {("open-loop", "podlb-epoll"): Interval(1.5, 1.2, 1.9)}
+
+
 def test_only_what_lies_beyond_the_noise_counts(runs: list[str]) -> None:
     found = changes(*(read(Path(run)) for run in runs))
     assert {(change.scenario, change.peer): change.verdict for change in found} == {
