@@ -69,8 +69,12 @@ class Peer:
         return shutil.which(self.program) is not None
 
     def version(self) -> str:
-        """The first line, of those that are not empty, of what the program says of its version."""
+        """The first line, of those that are not empty, of what the program says of its version.
+
+        Without its place on this machine, which some say as well.
+        """
         done = subprocess.run(
             [self.program, self.version_flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        return next((line for line in done.stdout.splitlines() if line.strip()), "unknown").strip()
+        line = next((line for line in done.stdout.splitlines() if line.strip()), "unknown").strip()
+        return line.replace(shutil.which(self.program) or self.program, self.program)

@@ -164,3 +164,12 @@ def test_the_reference_is_a_contender() -> None:
     assert REFERENCE in PEERS
     assert SPLICING_REFERENCE in PEERS
     assert TCP_REFERENCE in PEERS
+
+
+def test_a_version_does_not_tell_where_the_program_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "proxy"
+    program.write_text('#!/bin/sh\necho\necho "$0  version: 1.2"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    peer = dataclasses.replace(PEERS["envoy"], program="proxy")
+    assert peer.version() == "proxy  version: 1.2"
