@@ -61,13 +61,16 @@ def test_a_ratio_is_of_the_same_round(cost: float, verdict: str) -> None:
     assert "CPU per request ÷ haproxy's" in markdown([line])
 
 
-def test_the_best_peer_is_neither_ours_nor_the_backend() -> None:
-    found = samples("bulk", {"no-balancer": 0.1, "podlb-epoll": 0.2, "nginx": 0.5, "haproxy-splice": 0.4})
-    assert best_peer(found, "bulk") == "haproxy-splice"
-    (line,) = lines_of(run(samples=[each._asdict() for each in found]))
-    assert line.figure == "CPU by byte ÷ haproxy-splice's, the best peer"
-    assert line.found.median == pytest.approx(0.5)
-    assert line.twin is None
+def test_the_best_peer_is_neither_ours_nor_the_backend_and_one_that_is_told_to_splice_stands_apart() -> None:
+    costs = {"no-balancer": 0.1, "podlb-epoll": 0.2, "nginx": 0.5, "haproxy-auto": 0.4, "haproxy-splice": 0.25}
+    found = samples("bulk", costs)
+    assert best_peer(found, "bulk") == "haproxy-auto"
+    best, splicing = lines_of(run(samples=[each._asdict() for each in found]))
+    assert best.figure == "CPU by byte ÷ haproxy-auto's, the best peer"
+    assert best.found.median == pytest.approx(0.5)
+    assert best.twin is None
+    assert splicing.figure == "CPU by byte ÷ haproxy-splice's"
+    assert splicing.found.median == pytest.approx(0.8)
 
 
 def test_without_any_peer_there_is_no_best_one() -> None:
