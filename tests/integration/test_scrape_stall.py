@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lb.http1.head import HeadLimits, HeadParser
 from tests.fakes import Client, request
 from tests.integration.harness import Variant
 from tests.integration.ports import bind
@@ -20,6 +21,8 @@ from tests.integration.processes import LoadBalancer
 ENDPOINTS = 1000
 ROUNDS = 9
 MOST = 0.005
+"""Seconds, on a machine that reads a small head with h11 in 17 µs (as that of bench/micro/budgets.py)."""
+YARDSTICK = 17e-6
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -61,6 +64,18 @@ def ports() -> Iterator[list[int]]:
         sock.close()
 
 
+def slower_than_usual() -> float:
+    """How many times slower is this machine just now?"""
+    parser, head = HeadParser(HeadLimits(), recogniser=False), request(host="localhost")
+    took = []
+    for _ in range(10):
+        began = time.perf_counter()
+        for _ in range(20):
+            parser.request(head)
+        took.append((time.perf_counter() - began) / 20)
+    return statistics.median(took) / YARDSTICK
+
+
 @pytest.mark.slow
 @pytest.mark.any_parser
 @pytest.mark.timeout(90)
@@ -89,8 +104,9 @@ def test_a_scrape_of_a_thousand_endpoints_stalls_nobody(variant: Variant, ports:
             assert len(took) > 3
             return max(took)
 
-        quiet, busy = [], []
+        quiet, busy, slowness = [], [], []
         for _ in range(ROUNDS):
+            slowness.append(slower_than_usual())
             quiet.append(slowest(None))
             scrape = ["curl", "-sS", "-o", "/dev/null", f"http://127.0.0.1:{lb.admin_port}/metrics"]
             with subprocess.Popen(scrape) as curl:
@@ -98,4 +114,6 @@ def test_a_scrape_of_a_thousand_endpoints_stalls_nobody(variant: Variant, ports:
             assert curl.returncode == 0
         client.close()
     # Of each round the slowest, and of the rounds the middle one: any machine is busy with something else now and then.
-    assert statistics.median(busy) - statistics.median(quiet) < MOST, (quiet, busy)
+    # On a slower one all of it takes longer: the pages, the requests, and this test's own endpoints.
+    factor = max(1.0, statistics.median(slowness))
+    assert statistics.median(busy) - statistics.median(quiet) < MOST * factor, (factor, quiet, busy)
