@@ -22,7 +22,9 @@ from bench.proc import ROOT, BenchError, Cores, choose_cores
 from lb import __version__
 
 
-def _names(known: Sequence[str], what: str) -> Callable[[str], list[str]]:
+def names_of(known: Sequence[str], what: str) -> Callable[[str], list[str]]:
+    """Return what reads a list of names, apart by commas, in the order of those that there are: for argparse."""
+
     def parse(text: str) -> list[str]:
         names = [name.strip() for name in text.split(",")]
         for name in names:
@@ -48,8 +50,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds: a first look, not to be quoted")
     parser.add_argument("--rounds", type=_positive, help="how often everything is measured (11)")
     parser.add_argument("--seconds", type=_positive, help="length of one measurement (2)")
-    parser.add_argument("--peers", type=_names(peers, "contender"), help=", ".join(peers))
-    parser.add_argument("--scenarios", type=_names(scenarios, "scenario"), help=", ".join(scenarios))
+    parser.add_argument("--peers", type=names_of(peers, "contender"), help=", ".join(peers))
+    parser.add_argument("--scenarios", type=names_of(scenarios, "scenario"), help=", ".join(scenarios))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and the summary there")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the costs relative to HAProxy's there")
     parser.add_argument(

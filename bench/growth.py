@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from bench import backend, growth_chart, idle
 from bench.backend import USUAL, Behind
+from bench.cli import names_of
 from bench.growth_load import bodies, many_endpoints, measure
 from bench.growth_report import Point, Sample, Series, markdown, remarks, summarise, verdicts
 from bench.limits import open_files
@@ -211,18 +212,16 @@ def events(run: Run, sizes: Sequence[int]) -> list[Sample]:
 _MEASURED_BY = {function.__name__: function for function in (connections, endpoints, head, body, events)}
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in SERIES:
-            raise argparse.ArgumentTypeError(f"no series {name!r}; there are: {', '.join(SERIES)}")
-    return [name for name in SERIES if name in names]
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one round of 1 second: a first look, not to be quoted")
-    parser.add_argument("--only", type=_names, default=list(SERIES), metavar="NAME,...", help=", ".join(SERIES))
+    parser.add_argument(
+        "--only",
+        type=names_of(list(SERIES), "series"),
+        default=list(SERIES),
+        metavar="NAME,...",
+        help=", ".join(SERIES),
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and point there")
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw one SVG per series there; needs matplotlib")
     arguments = parser.parse_args(argv)
